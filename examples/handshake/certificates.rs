@@ -1,0 +1,115 @@
+//! The files that lookups read: a certificate and key for each server name, and their authority.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use openssl::asn1::Asn1Time;
+use openssl::bn::{BigNum, MsbOption};
+use openssl::hash::MessageDigest;
+use openssl::pkey::{PKey, PKeyRef, Private};
+use openssl::rsa::Rsa;
+use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
+use openssl::x509::{X509Builder, X509Name, X509Ref, X509};
+
+use crate::Result;
+
+/// As many names as are worth making keys for; more connections share them.
+const NAMES: usize = 4;
+
+/// A directory of `NAME.pem` files, removed with this value.
+pub struct Store {
+    dir: PathBuf,
+    names: Vec<String>,
+}
+
+impl Store {
+    pub fn create(connections: usize) -> Result<Store> {
+        let dir = std::env::temp_dir().join(format!("handshake-example-{}", std::process::id()));
+        fs::create_dir(&dir).map_err(|e| format!("cannot make {}: {e}", dir.display()))?;
+        // From here on it is removed whatever happens.
+        let mut store = Store {
+            dir,
+            names: Vec::new(),
+        };
+        let ca_key = PKey::from_rsa(Rsa::generate(2048)?)?;
+        let ca = certificate("an authority for this run only", &ca_key, None)?;
+        fs::write(store.path("authority"), ca.to_pem()?)?;
+        for n in 0..connections.min(NAMES) {
+            let name = format!("host-{n}.example");
+            let key = PKey::from_rsa(Rsa::generate(2048)?)?;
+            let cert = certificate(&name, &key, Some((&ca, &ca_key)))?;
+            let mut pem = cert.to_pem()?;
+            pem.extend(key.private_key_to_pem_pkcs8()?);
+            fs::write(store.path(&name), pem)?;
+            store.names.push(name);
+        }
+        Ok(store)
+    }
+
+    /// The server name that the client of this connection asks for.
+    pub fn name(&self, connection: usize) -> &str {
+        &self.names[connection % self.names.len()]
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(format!("{name}.pem"))
+    }
+
+    pub fn authority(&self) -> Result<X509> {
+        read_certificate(&self.path("authority"))
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if let Err(e) = fs::remove_dir_all(&self.dir) {
+            eprintln!("handshake: {} stays: {e}", self.dir.display());
+        }
+    }
+}
+
+fn read_certificate(path: &Path) -> Result<X509> {
+    let pem = fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    Ok(X509::from_pem(&pem)?)
+}
+
+/// The certificate and key of a name, as a lookup finds them.
+pub fn read(path: &Path) -> Result<(X509, PKey<Private>)> {
+    let pem = fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    Ok((X509::from_pem(&pem)?, PKey::private_key_from_pem(&pem)?))
+}
+
+fn certificate(
+    name: &str,
+    key: &PKeyRef<Private>,
+    issuer: Option<(&X509Ref, &PKeyRef<Private>)>,
+) -> Result<X509> {
+    let mut subject = X509Name::builder()?;
+    subject.append_entry_by_text("CN", name)?;
+    let subject = subject.build();
+
+    let mut serial = BigNum::new()?;
+    serial.rand(127, MsbOption::MAYBE_ZERO, false)?;
+    let serial = serial.to_asn1_integer()?;
+    let (from, to) = (Asn1Time::days_from_now(0)?, Asn1Time::days_from_now(1)?);
+
+    let mut cert = X509Builder::new()?;
+    cert.set_version(2)?;
+    cert.set_serial_number(&serial)?;
+    cert.set_subject_name(&subject)?;
+    cert.set_issuer_name(issuer.map_or(&subject, |(issuer, _)| issuer.subject_name()))?;
+    cert.set_not_before(&from)?;
+    cert.set_not_after(&to)?;
+    cert.set_pubkey(key)?;
+    match issuer {
+        None => cert.append_extension(BasicConstraints::new().critical().ca().build()?)?,
+        Some((issuer, _)) => {
+            let names = SubjectAlternativeName::new()
+                .dns(name)
+                .build(&cert.x509v3_context(Some(issuer), None))?;
+            cert.append_extension(names)?;
+        }
+    }
+    cert.sign(issuer.map_or(key, |(_, key)| key), MessageDigest::sha256())?;
+    Ok(cert.build())
+}

@@ -1,0 +1,104 @@
+//! `SSL_MODE_ASYNC` by hand: a TLS server with its own poll(2) loop and no runtime, which looks
+//! up each certificate while the handshake that needs it is paused.
+//!
+//! It shows the three functions at work. `cargo run --release --example handshake -- --help`
+
+mod certificates;
+mod client;
+mod connection;
+mod lookup;
+mod options;
+mod server;
+mod timeline;
+
+use std::error::Error;
+use std::net::TcpListener;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use certificates::Store;
+use lookup::Lookups;
+use options::Options;
+use timeline::Timeline;
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+fn main() -> ExitCode {
+    let options = match Options::parse(std::env::args().skip(1)) {
+        Ok(Some(options)) => options,
+        Ok(None) => {
+            print!("{}", options::HELP);
+            return ExitCode::SUCCESS;
+        }
+        Err(e) => {
+            eprintln!("handshake: {e} (--help explains)");
+            return ExitCode::from(2);
+        }
+    };
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("handshake: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<()> {
+    load_openssl_conf()?;
+    println!("{}", openssl::version::version());
+    if !openssl_async_jobs::is_capable() {
+        println!("this OpenSSL has no asynchronous jobs: every lookup will block the server");
+    }
+
+    let store = Arc::new(Store::create(options.connections)?);
+    let lookups = Lookups::new(Arc::clone(&store), Duration::from_millis(options.lookup_ms));
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    let authority = store.authority()?;
+
+    let clients: Vec<_> = (0..options.connections)
+        .map(|n| {
+            let (name, authority) = (store.name(n).to_owned(), authority.clone());
+            thread::Builder::new()
+                .name(format!("client {n}"))
+                .stack_size(256 * 1024)
+                .spawn(move || client::run(address, &name, authority))
+        })
+        .collect::<std::io::Result<_>>()?;
+
+    let mut timeline = Timeline::new(options.quiet);
+    let served = server::run(&listener, &lookups, options.connections, &mut timeline);
+    // With the server gone, clients that still wait are told by their sockets.
+    drop(listener);
+    let mut failed = None;
+    for (n, client) in clients.into_iter().enumerate() {
+        match client.join() {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => failed = failed.or(Some(format!("client {n}: {e}"))),
+            Err(_) => failed = failed.or(Some(format!("client {n} panicked"))),
+        }
+    }
+    let wall = served?;
+    if let Some(failed) = failed {
+        return Err(failed.into());
+    }
+    timeline.summary(options, wall, &lookups)
+}
+
+/// Loads what `OPENSSL_CONF` configures: OpenSSL 1.1.0 does not do it by itself.
+fn load_openssl_conf() -> Result<()> {
+    const OPENSSL_INIT_LOAD_CONFIG: u64 = 0x40;
+    openssl::init();
+    // SAFETY: may be called at any time; the settings may be null.
+    match unsafe { openssl_sys::OPENSSL_init_ssl(OPENSSL_INIT_LOAD_CONFIG, std::ptr::null()) } {
+        1 => Ok(()),
+        _ => Err(format!(
+            "OpenSSL cannot load its configuration (OPENSSL_CONF): {}",
+            openssl::error::ErrorStack::get()
+        )
+        .into()),
+    }
+}

@@ -1,0 +1,166 @@
+//! The job that is running: what a callback, an engine or a provider sees of it.
+
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use openssl::error::ErrorStack;
+
+use crate::error::Error;
+use crate::ffi;
+use crate::job::WaitContextRef;
+
+/// The asynchronous job that is running on this thread.
+///
+/// It is a handle that each method checks: kept beyond its job, it answers
+/// [`Error::NotInJob`].
+///
+/// See [`ASYNC_get_current_job(3)`](https://docs.openssl.org/master/man3/ASYNC_start_job/). OpenSSL
+/// 1.1.0 and later.
+///
+/// # Send
+///
+/// It is neither `Send` nor `Sync`: a job runs on one thread (H1).
+///
+/// ```compile_fail
+/// fn send<T: Send>() {}
+/// send::<openssl_async_jobs::CurrentJob>();
+/// ```
+///
+/// # Example
+///
+/// What a callback does that has to wait, here for the file descriptor that a thread signals.
+/// It checks its result and pauses again, as whoever resumes it may be wrong.
+///
+/// ```
+/// use openssl_async_jobs::{CurrentJob, Error, WaitKey};
+/// use std::os::fd::OwnedFd;
+///
+/// fn wait_until(done: impl Fn() -> bool, fd: OwnedFd) -> Result<(), Error> {
+///     static KEY: WaitKey = WaitKey::new();
+///     let job = CurrentJob::get().ok_or(Error::NotInJob)?;
+///     let context = job.wait_context()?;
+///     context.set_wait_fd(&KEY, fd)?;
+///     while !done() {
+///         job.pause()?;
+///     }
+///     context.clear_fd(&KEY)
+/// }
+/// ```
+#[derive(Debug)]
+pub struct CurrentJob {
+    /// Compared with the job that is running, and used only if it is the same.
+    job: NonNull<ffi::ASYNC_JOB>,
+    /// Not `Send`, not `Sync` (H1).
+    _thread: PhantomData<*mut ()>,
+}
+
+impl CurrentJob {
+    /// The job that is running, or `None` outside one (`ASYNC_get_current_job`).
+    ///
+    /// ```
+    /// assert!(openssl_async_jobs::CurrentJob::get().is_none());
+    /// ```
+    pub fn get() -> Option<CurrentJob> {
+        // With rust-openssl's options, as this may be the process's first call to OpenSSL.
+        openssl_sys::init();
+        running().map(|job| CurrentJob {
+            job,
+            _thread: PhantomData,
+        })
+    }
+
+    /// Where to register what this job waits for (`ASYNC_get_wait_ctx`).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotInJob`] unless this job is running; [`Error::NoWaitContext`] if it was started
+    /// without one.
+    ///
+    /// ```
+    /// use openssl_async_jobs::{CurrentJob, Error};
+    ///
+    /// fn waits_for() -> Result<usize, Error> {
+    ///     let job = CurrentJob::get().ok_or(Error::NotInJob)?;
+    ///     let fds = job.wait_context()?.all_fds()?;
+    ///     Ok(fds.len())
+    /// }
+    /// assert!(matches!(waits_for(), Err(Error::NotInJob)));
+    /// ```
+    pub fn wait_context(&self) -> Result<WaitContextRef<'_>, Error> {
+        let job = self.check()?;
+        // SAFETY: the job that is running, so it is alive.
+        let context = unsafe { ffi::ASYNC_get_wait_ctx(job.as_ptr()) };
+        let context = NonNull::new(context).ok_or(Error::NoWaitContext)?;
+        Ok(WaitContextRef::new(self, context))
+    }
+
+    /// Pauses the job (`ASYNC_pause_job`): whoever called into OpenSSL goes on, with "want async",
+    /// and this returns when the operation is called again.
+    ///
+    /// Register what to wait for first. When it returns, see whether that has come, and pause
+    /// again if not. While pausing is blocked (`ASYNC_block_pause`, as OpenSSL does around its
+    /// locks) it returns at once (H13).
+    ///
+    /// If the caller breaks H1 and resumes on another thread, the process is aborted.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotInJob`] unless this job is running; [`Error::NoWaitContext`] if it was started
+    /// without one, as OpenSSL would crash on resuming it; [`Error::Panicking`] while this thread
+    /// unwinds; [`Error::OpenSsl`] if the switch failed.
+    ///
+    /// ```
+    /// use openssl_async_jobs::{CurrentJob, Error};
+    ///
+    /// fn let_others_run() -> Result<(), Error> {
+    ///     match CurrentJob::get() {
+    ///         Some(job) => job.pause(), // with nothing to wait for: resumed at once
+    ///         None => Ok(()),
+    ///     }
+    /// }
+    /// # let_others_run().unwrap();
+    /// ```
+    pub fn pause(&self) -> Result<(), Error> {
+        self.wait_context()?;
+        if std::thread::panicking() {
+            return Err(Error::Panicking);
+        }
+        let before = thread_and_process();
+        // SAFETY: a job is running, with a wait context, which ASYNC_pause_job reads when it is
+        // resumed. Frames below may be left for good (H3), which is a leak of what they own.
+        let paused = unsafe { ffi::ASYNC_pause_job() };
+        if thread_and_process() != before {
+            // To return would be to run this stack's thread-bound values on a wrong thread (H1,
+            // H14), and to unwind would too.
+            eprintln!(
+                "openssl-async-jobs: a paused job was resumed on another thread than the one that \
+                 started it"
+            );
+            std::process::abort();
+        }
+        match paused {
+            1 => Ok(()),
+            _ => Err(ErrorStack::get().into()),
+        }
+    }
+
+    /// This job, if it is the one running.
+    fn check(&self) -> Result<NonNull<ffi::ASYNC_JOB>, Error> {
+        running()
+            .filter(|job| *job == self.job)
+            .ok_or(Error::NotInJob)
+    }
+}
+
+fn running() -> Option<NonNull<ffi::ASYNC_JOB>> {
+    // SAFETY: may be called at any time, on any thread.
+    NonNull::new(unsafe { ffi::ASYNC_get_current_job() })
+}
+
+// Not inlined: the compiler may take what it once read of a thread for true until the function
+// ends, and the two calls are in one.
+#[inline(never)]
+fn thread_and_process() -> (libc::pthread_t, libc::pid_t) {
+    // SAFETY: both take nothing and cannot fail.
+    unsafe { (libc::pthread_self(), libc::getpid()) }
+}
