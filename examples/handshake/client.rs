@@ -16,17 +16,21 @@ pub const MESSAGE_LEN: usize = 40_000;
 /// Generous: what takes so long is stuck.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-pub fn run(server: SocketAddr, name: &str, authority: X509) -> Result<()> {
+/// What all clients share: it reads the system's authorities, which takes a while.
+pub fn connector(authority: X509) -> Result<SslConnector> {
     let mut trusted = X509StoreBuilder::new()?;
     trusted.add_cert(authority)?;
     let mut connector = SslConnector::builder(SslMethod::tls_client())?;
     connector.set_cert_store(trusted.build());
+    Ok(connector.build())
+}
 
+pub fn run(server: SocketAddr, name: &str, connector: &SslConnector) -> Result<()> {
     let socket = TcpStream::connect(server)?;
     socket.set_nodelay(true)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     // Fails unless the server looked up the certificate of this very name.
-    let mut tls = connector.build().connect(name, socket)?;
+    let mut tls = connector.connect(name, socket)?;
 
     let message: Vec<u8> = name.bytes().cycle().take(MESSAGE_LEN).collect();
     tls.write_all(&message)?;

@@ -57,33 +57,26 @@ fn run(options: &Options) -> Result<()> {
     let lookups = Lookups::new(Arc::clone(&store), Duration::from_millis(options.lookup_ms));
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
-    let authority = store.authority()?;
+    let connector = client::connector(store.authority()?)?;
 
     let clients: Vec<_> = (0..options.connections)
         .map(|n| {
-            let (name, authority) = (store.name(n).to_owned(), authority.clone());
+            let (name, connector) = (store.name(n).to_owned(), connector.clone());
             thread::Builder::new()
                 .name(format!("client {n}"))
                 .stack_size(256 * 1024)
-                .spawn(move || client::run(address, &name, authority))
+                .spawn(move || client::run(address, &name, &connector))
         })
         .collect::<std::io::Result<_>>()?;
 
     let mut timeline = Timeline::new(options.quiet);
-    let served = server::run(&listener, &lookups, options.connections, &mut timeline);
-    // With the server gone, clients that still wait are told by their sockets.
-    drop(listener);
-    let mut failed = None;
+    // On an error nobody waits for the clients: some may wait for a server that is no more.
+    let wall = server::run(&listener, &lookups, options.connections, &mut timeline)?;
     for (n, client) in clients.into_iter().enumerate() {
         match client.join() {
-            Ok(Ok(())) => {}
-            Ok(Err(e)) => failed = failed.or(Some(format!("client {n}: {e}"))),
-            Err(_) => failed = failed.or(Some(format!("client {n} panicked"))),
+            Ok(done) => done.map_err(|e| format!("client {n}: {e}"))?,
+            Err(_) => return Err(format!("client {n} panicked").into()),
         }
-    }
-    let wall = served?;
-    if let Some(failed) = failed {
-        return Err(failed.into());
     }
     timeline.summary(options, wall, &lookups)
 }

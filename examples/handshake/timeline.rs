@@ -1,5 +1,6 @@
 //! What a person reads: a line for each call, and the summary.
 
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use openssl::ssl::SslRef;
@@ -41,7 +42,9 @@ impl Timeline {
             Ok((added, deleted)) => (list(added), list(deleted)),
             Err(_) => ("-".to_owned(), "-".to_owned()),
         };
-        println!(
+        // Whoever reads it may stop, and the server goes on.
+        let _ = writeln!(
+            io::stdout(),
             "{:>8.1} {connection:>5}  {call:<13} {result:<15} {:<8} {all:<14} {added:<14} {deleted}",
             self.start.elapsed().as_secs_f64() * 1e3,
             ssl.waiting_for_async(),
