@@ -40,6 +40,8 @@ pub enum Error {
     },
     /// No job is running here, or another one than the handle was made for.
     NotInJob,
+    /// A job is running here, inside which this cannot be done.
+    InJob,
     /// The running job was started without a wait context, so OpenSSL could not resume it.
     NoWaitContext,
     /// Pausing while this thread panics would carry the panic into other jobs.
@@ -101,6 +103,9 @@ impl fmt::Display for Error {
             Error::NotInJob => f.write_str(
                 "the asynchronous job that this handle was made for is not the one running on \
                  this thread: get a CurrentJob inside the job, and use it there only",
+            ),
+            Error::InJob => f.write_str(
+                "an asynchronous job is running here: do this outside it, where its thread goes on",
             ),
             Error::NoWaitContext => f.write_str(
                 "the running job was started without a wait context, so it cannot be paused: \

@@ -5,29 +5,58 @@
 //! the work. The application is told (`SSL_ERROR_WANT_ASYNC`), waits on file descriptors or on a
 //! callback, and calls again.
 //!
-//! This release has the first row of that: what an application needs to run `SSL_MODE_ASYNC` by
-//! hand, and what a callback or a provider written in Rust needs to pause a job.
+//! # Jobs
+//!
+//! A [`Job`] runs a closure as an asynchronous job and is a future of its result. Whatever in it
+//! calls libcrypto or libssl may be paused by an engine or a provider; and [`suspend`] pauses it
+//! until a Rust future is ready, from inside *any* callback of rust-openssl. That turns each of its
+//! synchronous callbacks into an asynchronous one:
+//!
+//! ```
+//! use openssl::ssl::{NameType, SniError, SslContextBuilder};
+//! use openssl_async_jobs::suspend;
+//!
+//! # async fn look_up(_: String) -> Option<openssl::ssl::SslContext> { None }
+//! fn await_certificates(ctx: &mut SslContextBuilder) {
+//!     ctx.set_servername_callback(|ssl, _| {
+//!         let name = ssl.servername(NameType::HOST_NAME).unwrap_or("").to_owned();
+//!         let found = suspend(look_up(name)).map_err(|_| SniError::ALERT_FATAL)?;
+//!         let found = found.ok_or(SniError::ALERT_FATAL)?;
+//!         ssl.set_ssl_context(&found).map_err(|_| SniError::ALERT_FATAL)
+//!     });
+//! }
+//! ```
+//!
+//! The one surprising rule: a job stays on its thread, so [`Job`] is not `Send`. It runs on any
+//! executor that keeps a task on one thread, and without one through [`block_on`].
+//!
+//! | to | use |
+//! |---|---|
+//! | run a closure as a job | [`Job`] |
+//! | await inside a callback | [`suspend`] |
+//! | run jobs without a runtime | [`block_on`], [`Job::block_on`] |
+//! | limit and observe a thread's jobs | [`JobPool`], [`JobStats`] |
+//! | pause the job that is running, as an engine does | [`CurrentJob`] and its [`WaitContextRef`] |
+//!
+//! `examples/callback` is a server of that kind, `examples/sign` signs with whatever engine there is.
+//!
+//! # `SSL_MODE_ASYNC` by hand
+//!
+//! libssl can also run a connection's operations as jobs by itself, for applications with an event
+//! loop of their own. Its one surprising rule: while a job is paused, OpenSSL ignores the
+//! arguments of the call that resumes it, and the *first* call's function and buffer go on. So
+//! after a pause repeat the same call with the same buffer, on the same thread, and do not free the
+//! `Ssl` before it has finished. Nothing in C or in Rust checks that, which is why turning the mode
+//! on is `unsafe`.
 //!
 //! | to | use |
 //! |---|---|
 //! | let libssl run a connection's operations as jobs | [`SslAsyncExt::set_async_mode`] (unsafe: read its contract) |
 //! | tell a pause from other results | [`ErrorCodeExt`] |
 //! | learn what to wait for | [`SslAsyncExt`]: the three functions `SSL_waiting_for_async`, `SSL_get_all_async_fds`, `SSL_get_changed_async_fds`, and the status and callback of OpenSSL 3.0 |
-//! | limit a thread's jobs | [`JobPool`] |
-//! | pause the job that is running | [`CurrentJob`] and its [`WaitContextRef`] |
 //! | call C directly | [`ffi`] |
 //!
-//! # The one surprising rule
-//!
-//! While a job is paused, OpenSSL ignores the arguments of the call that resumes it: the *first*
-//! call's function and buffer go on. So after a pause repeat the same call with the same buffer,
-//! on the same thread, and do not free the `Ssl` before it has finished. Nothing in C or in Rust
-//! checks that, which is why turning the mode on is `unsafe`.
-//!
-//! # Example
-//!
-//! One handshake step of a server with its own poll(2) loop; `examples/handshake.rs` is the whole
-//! program.
+//! One handshake step of such a server; `examples/handshake` is the whole program.
 //!
 //! ```
 //! use openssl::ssl::{Error, SslStream};
@@ -53,7 +82,8 @@
 //! # Platforms
 //!
 //! OpenSSL 1.1.0 to 4.0 on Unix. Where OpenSSL has no fibres ([`is_capable`] answers `false`: musl,
-//! Android, OpenBSD, builds with `no-async`) everything builds, and operations run synchronously.
+//! Android, OpenBSD, builds with `no-async`) everything builds, and operations run synchronously;
+//! [`suspend`] answers [`NotInJob`](SuspendError::NotInJob).
 //! Not LibreSSL, BoringSSL or AWS-LC, which have no jobs: the build stops with a sentence.
 
 #![deny(missing_docs, unreachable_pub)]
@@ -69,7 +99,8 @@ mod status;
 
 pub use crate::error::Error;
 pub use crate::job::{
-    is_capable, CurrentJob, JobPool, JobPoolBuilder, Notifier, WaitContextRef, WaitKey,
+    block_on, is_capable, suspend, CurrentJob, Job, JobPool, JobPoolBuilder, JobStats, Notifier,
+    SuspendError, WaitContextRef, WaitKey,
 };
 pub use crate::ssl_ext::{ErrorCodeExt, SslAsyncExt, SslContextBuilderAsyncExt};
 pub use crate::status::AsyncStatus;

@@ -7,6 +7,8 @@ use openssl::error::ErrorStack;
 
 use crate::error::Error;
 use crate::ffi;
+use crate::job::record::Leaves;
+use crate::job::thread::{abort_if_moved, current_record, ThreadToken};
 use crate::job::WaitContextRef;
 
 /// The asynchronous job that is running on this thread.
@@ -125,18 +127,19 @@ impl CurrentJob {
         if std::thread::panicking() {
             return Err(Error::Panicking);
         }
-        let before = thread_and_process();
+        // For a job of ours: its owner is told who paused it.
+        if let Some(record) = current_record() {
+            // SAFETY: the running job's record, which lives until its closure has returned.
+            unsafe { record.as_ref() }.leaves.set(Leaves::Yield);
+        }
+        let before = ThreadToken::current();
         // SAFETY: a job is running, with a wait context, which ASYNC_pause_job reads when it is
         // resumed. Frames below may be left for good (H3), which is a leak of what they own.
         let paused = unsafe { ffi::ASYNC_pause_job() };
-        if thread_and_process() != before {
-            // To return would be to run this stack's thread-bound values on a wrong thread (H1,
-            // H14), and to unwind would too.
-            eprintln!(
-                "openssl-async-jobs: a paused job was resumed on another thread than the one that \
-                 started it"
-            );
-            std::process::abort();
+        abort_if_moved(before);
+        if let Some(record) = current_record() {
+            // SAFETY: as above. It is there still if the pause was blocked (H13).
+            unsafe { record.as_ref() }.leaves.set(Leaves::Nothing);
         }
         match paused {
             1 => Ok(()),
@@ -155,12 +158,4 @@ impl CurrentJob {
 fn running() -> Option<NonNull<ffi::ASYNC_JOB>> {
     // SAFETY: may be called at any time, on any thread.
     NonNull::new(unsafe { ffi::ASYNC_get_current_job() })
-}
-
-// Not inlined: the compiler may take what it once read of a thread for true until the function
-// ends, and the two calls are in one.
-#[inline(never)]
-fn thread_and_process() -> (libc::pthread_t, libc::pid_t) {
-    // SAFETY: both take nothing and cannot fail.
-    unsafe { (libc::pthread_self(), libc::getpid()) }
 }

@@ -1,13 +1,34 @@
-//! Jobs: the thread's pool of them, and the side of whoever pauses one.
+//! Jobs: closures that may be paused, the thread's pool of them, and the side of whoever pauses
+//! one.
 
+mod block_on;
+mod completion;
 mod current;
+mod flight;
 mod notifier;
+mod parker;
+mod poller;
 mod pool;
+mod queue;
+mod reaper;
+mod record;
+mod stack;
+mod stats;
+mod suspend;
+mod task;
+mod thread;
+mod thread_exit;
 mod wait_context;
 mod wait_fd;
+mod wait_set;
+mod waker;
 
+pub use block_on::block_on;
 pub use current::CurrentJob;
 pub use notifier::Notifier;
 pub use pool::{is_capable, JobPool, JobPoolBuilder};
+pub use stats::JobStats;
+pub use suspend::{suspend, SuspendError};
+pub use task::Job;
 pub use wait_context::WaitContextRef;
 pub use wait_fd::WaitKey;

@@ -1,17 +1,15 @@
 //! The jobs of a thread (H11): `ASYNC_init_thread`, at most once.
 
-use std::cell::Cell;
+use std::time::Duration;
 
 use libc::c_int;
 use openssl::error::ErrorStack;
 
 use crate::error::Error;
 use crate::ffi;
-use crate::job::CurrentJob;
-
-thread_local! {
-    static INITIALIZED: Cell<bool> = const { Cell::new(false) };
-}
+use crate::job::reaper;
+use crate::job::stack::{self, JobStack};
+use crate::job::thread::{in_job, with, Settings};
 
 /// Whether OpenSSL can run asynchronous jobs on this platform (`ASYNC_is_capable`).
 ///
@@ -65,9 +63,39 @@ impl JobPool {
     /// ```
     pub fn builder() -> JobPoolBuilder {
         JobPoolBuilder {
-            max_jobs: None,
+            settings: Settings::DEFAULT,
             preallocate: 0,
         }
+    }
+}
+
+impl JobPool {
+    /// Waits for this thread's [`Job`](crate::Job)s whose owner was dropped while an engine had
+    /// paused them, and brings them to their end as their completions come. Returns how many are
+    /// left when the time-out is over: 0 if all is done.
+    ///
+    /// For the end of a thread that cancels jobs, while it is still running: jobs in flight when
+    /// it has ended are leaked, as their completion may come at any time, and nothing can be
+    /// resumed once the thread destroys its thread-locals.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if there are no file descriptors to wait with; [`Error::InJob`] inside a job.
+    ///
+    /// ```
+    /// use openssl_async_jobs::JobPool;
+    /// use std::time::Duration;
+    ///
+    /// // ... jobs ...
+    /// let left = JobPool::drain(Duration::from_secs(2))?;
+    /// assert_eq!(left, 0);
+    /// # Ok::<(), openssl_async_jobs::Error>(())
+    /// ```
+    pub fn drain(timeout: Duration) -> Result<usize, Error> {
+        if in_job() {
+            return Err(Error::InJob);
+        }
+        Ok(with(|local| reaper::drain(local, timeout))?)
     }
 }
 
@@ -83,14 +111,15 @@ impl JobPool {
 #[derive(Clone, Debug)]
 #[must_use = "`init` makes the pool"]
 pub struct JobPoolBuilder {
-    max_jobs: Option<usize>,
+    settings: Settings,
     preallocate: usize,
 }
 
 impl JobPoolBuilder {
     /// How many jobs this thread may have in flight at once; without it there is no limit.
     ///
-    /// An operation that finds no job free answers
+    /// A further [`Job`](crate::Job) waits in the thread's queue until one has ended, first come
+    /// first served. An operation of libssl's own that finds no job free answers
     /// [`want_async_job`](crate::ErrorCodeExt::is_want_async_job).
     ///
     /// ```
@@ -100,12 +129,13 @@ impl JobPoolBuilder {
     /// # Ok::<(), openssl_async_jobs::Error>(())
     /// ```
     pub fn max_jobs(mut self, jobs: usize) -> Self {
-        self.max_jobs = Some(jobs);
+        self.settings.max_jobs = Some(jobs);
         self
     }
 
-    /// How many jobs to make now, each with its stack of 32 KiB. OpenSSL takes this only together
-    /// with [`max_jobs`](Self::max_jobs), and makes fewer if memory runs out.
+    /// How many jobs to make now, with their stacks: OpenSSL's of 32 KiB, and a mapped one of
+    /// [`stack_size`](Self::stack_size), of which memory is taken as it is used. OpenSSL takes
+    /// this only together with [`max_jobs`](Self::max_jobs), and makes fewer if memory runs out.
     ///
     /// ```
     /// # std::thread::spawn(|| {
@@ -118,13 +148,28 @@ impl JobPoolBuilder {
         self
     }
 
+    /// How large the stack of a [`Job`](crate::Job) is, in bytes, without its guard page: 256 KiB
+    /// unless this says otherwise. From 32 KiB to 1 GiB, rounded up to pages.
+    ///
+    /// ```
+    /// # std::thread::spawn(|| {
+    /// openssl_async_jobs::JobPool::builder().stack_size(64 * 1024).init()
+    /// # }).join().unwrap()?;
+    /// # Ok::<(), openssl_async_jobs::Error>(())
+    /// ```
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.settings.stack_size = bytes;
+        self
+    }
+
     /// Makes this thread's pool (`ASYNC_init_thread`).
     ///
     /// # Errors
     ///
     /// [`Error::PoolSize`] says which size is wrong; [`Error::PoolAlreadyInitialized`] if this
-    /// thread has a pool made by this function, or is inside a job. Another pool, which OpenSSL
-    /// made with an earlier job, cannot be seen; it would be leaked (H11).
+    /// thread has a pool already, made by this function or with a [`Job`](crate::Job), or is inside
+    /// a job. A pool that OpenSSL made with a job of its own (`SSL_MODE_ASYNC`) cannot be seen; it
+    /// would be leaked (H11). [`Error::Io`] if there is no memory for the stacks to make now.
     ///
     /// ```
     /// use openssl_async_jobs::{Error, JobPool};
@@ -138,24 +183,32 @@ impl JobPoolBuilder {
     pub fn init(self) -> Result<(), Error> {
         let (max, init) = self.sizes()?;
         openssl_sys::init();
-        if INITIALIZED.get() || CurrentJob::get().is_some() {
-            return Err(Error::PoolAlreadyInitialized);
-        }
-        // SAFETY: may be called at any time outside a job; the first time on this thread as far
-        // as this crate knows (H11), else it leaks the thread's former pool.
-        match unsafe { ffi::ASYNC_init_thread(max, init) } {
-            1 => {
-                INITIALIZED.set(true);
-                Ok(())
+        with(|local| {
+            if local.initialized.get() || in_job() {
+                return Err(Error::PoolAlreadyInitialized);
             }
-            _ => Err(ErrorStack::get().into()),
-        }
+            let stacks = (0..init)
+                .map(|_| JobStack::new(self.settings.stack_size))
+                .collect::<Result<Vec<_>, _>>()?;
+            // SAFETY: may be called at any time outside a job; the first time on this thread as
+            // far as this crate knows (H11), else it leaks the thread's former pool.
+            if unsafe { ffi::ASYNC_init_thread(max, init) } != 1 {
+                return Err(ErrorStack::get().into());
+            }
+            local.prepare();
+            local.settings.set(self.settings);
+            local.stacks.replace(stacks);
+            Ok(())
+        })
     }
 
     /// `(max_size, init_size)` as C wants them, where a maximum of 0 is no limit.
     fn sizes(&self) -> Result<(usize, usize), Error> {
         let refuse = |reason| Err(Error::PoolSize { reason });
-        match (self.max_jobs, self.preallocate) {
+        if !(stack::MIN_SIZE..=stack::MAX_SIZE).contains(&self.settings.stack_size) {
+            return refuse("a stack has from 32 KiB to 1 GiB");
+        }
+        match (self.settings.max_jobs, self.preallocate) {
             (Some(0), _) => {
                 refuse("a pool of 0 jobs can run none; leave out max_jobs for no limit")
             }

@@ -10,6 +10,8 @@ use crate::error::Error;
 use crate::fds::{self, AllFds, ChangedFds};
 use crate::ffi;
 use crate::job::notifier::Notifier;
+#[cfg(ossl300)]
+use crate::job::thread::current_record;
 use crate::job::wait_fd::{Cleanup, WaitKey};
 use crate::job::CurrentJob;
 use crate::status::AsyncStatus;
@@ -300,9 +302,14 @@ impl<'a> WaitContextRef<'a> {
             let set = unsafe {
                 ffi::ASYNC_WAIT_CTX_get_callback(self.context.as_ptr(), &mut callback, &mut arg)
             };
-            Ok(callback
+            let notifier = callback
                 .filter(|_| set == 1)
-                .map(|callback| Notifier { callback, arg }))
+                .map(|callback| Notifier { callback, arg });
+            if let (Some(record), Some(_)) = (current_record(), &notifier) {
+                // SAFETY: the running job's record, which lives until its closure has returned.
+                unsafe { record.as_ref() }.notifier_taken.set(true);
+            }
+            Ok(notifier)
         }
     }
 

@@ -1,7 +1,9 @@
-//! What the tests of the by-hand functions share: jobs started through C, and a TLS server whose
-//! servername callback runs in one.
+//! What the tests share: jobs started through C, a TLS server whose servername callback runs in one,
+//! threads, and an executor to step.
 
 #![allow(dead_code)] // Each test file uses its part.
 
+pub mod executor;
 pub mod job;
+pub mod thread;
 pub mod tls;

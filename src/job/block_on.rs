@@ -1,0 +1,72 @@
+//! Running futures on a thread without a runtime.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use crate::job::parker::Parker;
+use crate::job::reaper;
+use crate::job::thread as local;
+
+/// Runs a future on this thread until it is ready: for code without a runtime.
+///
+/// Meanwhile this thread waits with poll(2) for the waker of the future and for the wait fds of
+/// its paused jobs, of which there may be many, in this future or in others.
+///
+/// # Errors
+///
+/// The future comes back when the time-out, if there is one, is over before it is ready.
+///
+/// # Panics
+///
+/// If the future does; and if no socket pair can be made for the waker, for want of file
+/// descriptors.
+///
+/// ```
+/// use openssl_async_jobs::{block_on, suspend, Job};
+/// use std::time::Duration;
+///
+/// assert_eq!(block_on(Job::new(|| 1 + 1), None).unwrap(), 2);
+///
+/// let never = Job::new(|| suspend(std::future::pending::<()>()));
+/// let never = block_on(never, Some(Duration::from_millis(1))).unwrap_err();
+/// drop(never); // cancels it
+/// ```
+pub fn block_on<F>(mut future: F, timeout: Option<Duration>) -> Result<F::Output, F>
+where
+    F: Future + Unpin,
+{
+    // A time-out beyond what an `Instant` can say is none.
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let blocking = Blocking::begin();
+    let output = Parker::with(|parker| loop {
+        let mut cx = Context::from_waker(parker.waker());
+        if let Poll::Ready(output) = Pin::new(&mut future).poll(&mut cx) {
+            return Some(output);
+        }
+        local::with(|local| reaper::sweep_with(local, parker.waker()));
+        if !parker.park(deadline) {
+            return None;
+        }
+    })
+    .expect("no socket pair for a waker");
+    drop(blocking);
+    output.ok_or(future)
+}
+
+/// While it is there, the jobs of this thread leave their wait fds to its parker.
+pub(crate) struct Blocking;
+
+impl Blocking {
+    pub(crate) fn begin() -> Blocking {
+        local::with(|local| local.blocking.set(local.blocking.get() + 1));
+        Blocking
+    }
+}
+
+impl Drop for Blocking {
+    fn drop(&mut self) {
+        local::with(|local| local.blocking.set(local.blocking.get() - 1));
+    }
+}

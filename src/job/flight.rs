@@ -1,0 +1,478 @@
+//! A job's way from its start to its end: how it is started, what it waits for, and when it is
+//! resumed (H5, H6, H10, H12).
+
+use std::ptr::{self, NonNull};
+use std::task::{Context, Poll};
+
+use libc::{c_int, c_void};
+use openssl::error::ErrorStack;
+
+use crate::ffi;
+use crate::job::pool::is_capable;
+use crate::job::record::{
+    forget_panic, keep_panic, run_closure, Flight, Header, Leaves, Paused, State,
+};
+use crate::job::thread::{count, in_job, with, Local, ThreadToken, Waiter};
+use crate::job::thread_exit::destroys_thread_locals;
+use crate::job::wait_set::{Evidence, PausedBy};
+use crate::job::{poller, reaper};
+
+/// What came of starting or resuming.
+enum Switched {
+    Finished,
+    Paused,
+    /// No job is free, or no memory: nothing was started.
+    NotStarted,
+}
+
+/// Goes on with a job as far as it gets: ready once its output or its panic is in the record.
+///
+/// # Safety
+///
+/// A live record, and its owner's call: nobody else polls it.
+pub(crate) unsafe fn poll(record: NonNull<Header>, cx: &mut Context<'_>) -> Poll<()> {
+    // SAFETY: alive.
+    let header = unsafe { record.as_ref() };
+    assert_here(header);
+    with(|local| {
+        reaper::sweep(local);
+        let started = match &*header.state.borrow() {
+            State::New | State::Waiting(_) | State::Granted => false,
+            State::InFlight(_) => true,
+            State::Finished => return Poll::Ready(()),
+            State::Spent => panic!("a Job was polled after it had given its output"),
+        };
+        let switched = match started {
+            // SAFETY: a new record, and its owner.
+            false => match unsafe { start(local, record, cx) } {
+                Poll::Ready(switched) => switched,
+                Poll::Pending => return Poll::Pending,
+            },
+            true => Switched::Paused,
+        };
+        // SAFETY: in flight, and its owner.
+        unsafe { go_on(local, record, switched, started, cx) }
+    })
+}
+
+/// Refuses what `!Send` keeps safe code from (H1, H14).
+#[track_caller]
+pub(crate) fn assert_here(header: &Header) {
+    assert!(
+        header.thread == ThreadToken::current(),
+        "a Job was used on another thread, or in another process, than the one that made it"
+    );
+}
+
+/// # Safety
+///
+/// As [`poll`]; the closure has not run.
+unsafe fn start(local: &Local, record: NonNull<Header>, cx: &mut Context<'_>) -> Poll<Switched> {
+    // SAFETY: alive.
+    let header = unsafe { record.as_ref() };
+    local.prepare();
+    if in_job() || !is_capable() {
+        // As libssl does (H5).
+        leave_queue(local, header);
+        // SAFETY: the closure has not run.
+        unsafe { run_inline(record) };
+        return Poll::Ready(Switched::Finished);
+    }
+    if !reserve(local, record, cx) {
+        return Poll::Pending;
+    }
+    if let (Some(stack), Some(wait_set)) = (local.take_stack(), local.take_wait_set()) {
+        wait_set.begin();
+        header.state.replace(State::InFlight(Flight {
+            job: ptr::null_mut(),
+            stack,
+            wait_set,
+            paused: Paused::Running,
+            watched: false,
+        }));
+        // SAFETY: in flight, not running.
+        match unsafe { switch(local, record) } {
+            Switched::NotStarted => {}
+            started => return Poll::Ready(started),
+        }
+        if let State::InFlight(flight) = header.state.replace(State::New) {
+            local.keep(flight.stack, flight.wait_set);
+        }
+    }
+    // Jobs of libssl's own have taken what the pool has, or memory is out. When one of ours ends
+    // there may be room again.
+    if local.in_flight.get() > 1 {
+        local.in_flight.set(local.in_flight.get() - 1);
+        enqueue(local, record, cx);
+        return Poll::Pending;
+    }
+    log::warn!("no job can be started on this thread: an operation runs synchronously");
+    // SAFETY: the closure has not run.
+    unsafe { run_inline(record) };
+    // Others may wait for the same.
+    local.release();
+    Poll::Ready(Switched::Finished)
+}
+
+/// Has a free job, or a place in the queue for one.
+fn reserve(local: &Local, record: NonNull<Header>, cx: &mut Context<'_>) -> bool {
+    // SAFETY: alive.
+    let header = unsafe { record.as_ref() };
+    let waiting = match &*header.state.borrow() {
+        State::Waiting(ticket) => Some(*ticket),
+        State::Granted => {
+            local.use_grant();
+            return true;
+        }
+        _ => None,
+    };
+    if let Some(ticket) = waiting {
+        // Wakers are somebody's code: cloned before the queue is borrowed, and dropped after.
+        let mut waker = cx.waker().clone();
+        if let Some(waiter) = local.queue.borrow_mut().get_mut(ticket) {
+            std::mem::swap(&mut waiter.waker, &mut waker);
+        }
+        return false;
+    }
+    if local.acquire() {
+        return true;
+    }
+    enqueue(local, record, cx);
+    false
+}
+
+fn enqueue(local: &Local, record: NonNull<Header>, cx: &mut Context<'_>) {
+    let waker = cx.waker().clone();
+    let ticket = local.queue.borrow_mut().push(Waiter { record, waker });
+    // SAFETY: alive.
+    unsafe { record.as_ref() }
+        .state
+        .replace(State::Waiting(ticket));
+}
+
+/// For a job that does not start after all.
+pub(crate) fn leave_queue(local: &Local, header: &Header) {
+    match header.state.replace(State::New) {
+        State::Waiting(ticket) => {
+            let waiter = local.queue.borrow_mut().remove(ticket);
+            drop(waiter);
+        }
+        State::Granted => local.return_grant(),
+        _ => {}
+    }
+}
+
+/// # Safety
+///
+/// A live record whose closure has not run.
+unsafe fn run_inline(record: NonNull<Header>) {
+    // SAFETY: the caller's.
+    unsafe { run_closure(record) };
+    // SAFETY: alive.
+    unsafe { record.as_ref() }.state.replace(State::Finished);
+}
+
+/// From pause to pause while there is evidence.
+///
+/// # Safety
+///
+/// As [`poll`], and what the last switch answered; `paused_before` unless that was in this poll.
+unsafe fn go_on(
+    local: &Local,
+    record: NonNull<Header>,
+    mut switched: Switched,
+    paused_before: bool,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    let mut thread = match paused_before {
+        true => Thread::Unknown,
+        // What its fibre may refer to has been there since this poll began.
+        false => Thread::Lives,
+    };
+    loop {
+        if let Switched::Finished = switched {
+            return Poll::Ready(());
+        }
+        assert!(
+            !in_job(),
+            "a Job in flight was polled inside another job, where OpenSSL cannot resume it: give \
+             it to `suspend` there"
+        );
+        // SAFETY: paused, and its owner.
+        match unsafe { may_resume(local, record, &mut thread, cx) } {
+            Resume::Now => {}
+            Resume::Later => return Poll::Pending,
+            Resume::Never => panic!(
+                "a Job in flight was polled while its thread destroys its thread-locals: finish \
+                 or drop it before its thread ends"
+            ),
+        }
+        // SAFETY: paused.
+        switched = unsafe { switch(local, record) };
+    }
+}
+
+enum Resume {
+    Now,
+    Later,
+    /// Its thread ends.
+    Never,
+}
+
+/// Whether this thread may run fibres still. Asked once in a poll, and only if one would run: the
+/// answer takes a while.
+#[derive(Clone, Copy)]
+enum Thread {
+    Unknown,
+    Lives,
+    Ends,
+}
+
+impl Thread {
+    fn lives(&mut self, local: &Local) -> bool {
+        if let Thread::Unknown = self {
+            *self = match local.ending.get() || destroys_thread_locals() {
+                true => Thread::Ends,
+                false => Thread::Lives,
+            };
+        }
+        matches!(self, Thread::Lives)
+    }
+}
+
+/// Whether there is evidence that the paused job can go on; else whoever brings it wakes `cx`.
+///
+/// # Safety
+///
+/// A paused job, and its owner's call.
+unsafe fn may_resume(
+    local: &Local,
+    record: NonNull<Header>,
+    thread: &mut Thread,
+    cx: &mut Context<'_>,
+) -> Resume {
+    // SAFETY: alive.
+    let header = unsafe { record.as_ref() };
+    let paused = match &*header.state.borrow() {
+        State::InFlight(flight) => flight.paused,
+        _ => Paused::Running,
+    };
+    let ready = match paused {
+        Paused::Running | Paused::Turn => true,
+        Paused::Completion(by) => await_completion(header, by, cx),
+        // A future on a fibre's stack is the fibre's code.
+        Paused::Future(_) if !thread.lives(local) => return Resume::Never,
+        Paused::Future(mut parked) => {
+            // SAFETY: the fibre waits in `suspend`, whose frame has it. Nothing of the record is
+            // borrowed while the future runs.
+            match unsafe { parked.as_mut() }.poll(cx) {
+                Ok(ready) => ready,
+                Err(payload) => {
+                    keep_panic(header, payload);
+                    header.cancelled.set(true);
+                    true
+                }
+            }
+        }
+    };
+    match ready {
+        false => Resume::Later,
+        true if thread.lives(local) => Resume::Now,
+        true => Resume::Never,
+    }
+}
+
+fn await_completion(header: &Header, by: PausedBy, cx: &mut Context<'_>) -> bool {
+    let mut state = header.state.borrow_mut();
+    let State::InFlight(flight) = &mut *state else {
+        return true;
+    };
+    flight.wait_set.register(cx.waker());
+    match flight.wait_set.take_evidence(by) {
+        Evidence::Completed => return true,
+        Evidence::Again => {
+            // The others first: a busy device needs their turns, too.
+            flight.paused = Paused::Turn;
+            drop(state);
+            cx.waker().wake_by_ref();
+            return false;
+        }
+        Evidence::None => {}
+    }
+    if flight.wait_set.count() > 0 {
+        flight.watched = true;
+        poller::watch(&flight.wait_set);
+    }
+    false
+}
+
+/// Starts or resumes the job, until it pauses or ends.
+///
+/// # Safety
+///
+/// A live record in flight that is not running, outside any job, with evidence.
+unsafe fn switch(local: &Local, record: NonNull<Header>) -> Switched {
+    // SAFETY: alive.
+    let header = unsafe { record.as_ref() };
+    let (mut job, wait_context) = match &mut *header.state.borrow_mut() {
+        State::InFlight(flight) => {
+            if std::mem::take(&mut flight.watched) {
+                poller::forget(&flight.wait_set);
+            }
+            flight.paused = Paused::Running;
+            (flight.job, flight.wait_set.as_ptr())
+        }
+        _ => unreachable!("only a job in flight is switched to"),
+    };
+    let resumed = !job.is_null();
+    if resumed {
+        count(&local.counts.resumed);
+        log::debug!("resume {record:p}");
+    }
+    header.notifier_taken.set(false);
+    if let Some(errors) = header.errors.take() {
+        errors.put();
+    }
+
+    let mut ret = 0;
+    let mut arg = record;
+    // SAFETY: the fibre is that of this thread (`assert_here`, H1), no job is running (H5), the
+    // wait context is alive until the job has ended, and so is the record, to which OpenSSL's copy
+    // of `arg` points (H2: it counts only on the first call).
+    let outcome = local.enter(record, || unsafe {
+        ffi::ASYNC_start_job(
+            &mut job,
+            wait_context,
+            &mut ret,
+            Some(trampoline),
+            ptr::from_mut(&mut arg).cast(),
+            size_of::<NonNull<Header>>(),
+        )
+    });
+    match outcome {
+        ffi::ASYNC_FINISH => {
+            if !resumed {
+                count(&local.counts.started);
+            }
+            finish(local, header);
+            Switched::Finished
+        }
+        ffi::ASYNC_PAUSE => {
+            if !resumed {
+                count(&local.counts.started);
+            }
+            count(&local.counts.paused);
+            log::debug!("pause {record:p}");
+            note_pause(header, job);
+            Switched::Paused
+        }
+        // Not started, or memory is out; what was in flight cannot be resumed any more, ever.
+        _ if resumed => {
+            log::error!("OpenSSL cannot resume a job: {}", ErrorStack::get());
+            std::process::abort();
+        }
+        _ => {
+            drop(ErrorStack::get());
+            Switched::NotStarted
+        }
+    }
+}
+
+fn finish(local: &Local, header: &Header) {
+    count(&local.counts.finished);
+    if let State::InFlight(flight) = header.state.replace(State::Finished) {
+        local.keep(flight.stack, flight.wait_set);
+    }
+    local.release();
+}
+
+fn note_pause(header: &Header, job: *mut ffi::ASYNC_JOB) {
+    let paused = match header.leaves.replace(Leaves::Nothing) {
+        Leaves::Future(parked) => Paused::Future(parked),
+        Leaves::Yield if !header.notifier_taken.get() => {
+            Paused::Completion(PausedBy::UsWithoutNotifier)
+        }
+        Leaves::Yield | Leaves::Nothing => Paused::Completion(PausedBy::Producer),
+    };
+    if let State::InFlight(flight) = &mut *header.state.borrow_mut() {
+        flight.job = job;
+        flight.paused = paused;
+    }
+    let errors = ErrorStack::get();
+    if !errors.errors().is_empty() {
+        header.errors.set(Some(errors));
+    }
+}
+
+/// The job's function, on OpenSSL's bare 32 KiB: goes to the guarded stack at once (H4).
+unsafe extern "C" fn trampoline(arg: *mut c_void) -> c_int {
+    // SAFETY: OpenSSL's copy of what `switch` passed.
+    let record: NonNull<Header> = unsafe { arg.cast::<NonNull<Header>>().read() };
+    // SAFETY: alive until the job has ended.
+    let header = unsafe { record.as_ref() };
+    let bounds = match &*header.state.borrow() {
+        State::InFlight(flight) => flight.stack.bounds(),
+        _ => return 0,
+    };
+    corosensei::on_stack(bounds, || {
+        // SAFETY: the job's first and only run. It does not unwind (H10).
+        unsafe { run_closure(record) }
+    });
+    1
+}
+
+/// For a job whose owner is gone: drops what it waits for, if that can be dropped, and goes on with
+/// it while there is evidence. True if it has finished.
+///
+/// # Safety
+///
+/// A live record in flight, without another owner, outside any job.
+pub(crate) unsafe fn wind_up(
+    local: &Local,
+    record: NonNull<Header>,
+    waker: &std::task::Waker,
+) -> bool {
+    // SAFETY: alive.
+    let header = unsafe { record.as_ref() };
+    header.cancelled.set(true);
+    let paused = match &*header.state.borrow() {
+        State::InFlight(flight) => flight.paused,
+        _ => return true,
+    };
+    let mut thread = Thread::Unknown;
+    if let Paused::Future(mut parked) = paused {
+        if !thread.lives(local) {
+            return false;
+        }
+        // SAFETY: the fibre waits in `suspend`, whose frame has it.
+        if let Err(payload) = unsafe { parked.as_mut() }.cancel() {
+            keep_panic(header, payload);
+        }
+        // SAFETY: paused, and nothing more to wait for.
+        if let Switched::Finished = unsafe { switch(local, record) } {
+            return true;
+        }
+    }
+    // A bound: a job that yields again and again is looked at again another time.
+    for _ in 0..16 {
+        let mut cx = Context::from_waker(waker);
+        // SAFETY: paused.
+        match unsafe { may_resume(local, record, &mut thread, &mut cx) } {
+            Resume::Now => {}
+            Resume::Later | Resume::Never => return false,
+        }
+        // SAFETY: paused, with evidence.
+        if let Switched::Finished = unsafe { switch(local, record) } {
+            return true;
+        }
+    }
+    false
+}
+
+/// The panic of a job that nobody asks any more.
+pub(crate) fn report_panic(header: &Header) {
+    if let Some(payload) = header.panic.take() {
+        log::error!("a job panicked after its owner had dropped it");
+        forget_panic(payload);
+    }
+}

@@ -1,0 +1,151 @@
+//! Waiting on a thread without a runtime: a waker that interrupts poll(2).
+
+use std::cell::RefCell;
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+use std::time::{Duration, Instant};
+
+use libc::c_int;
+
+use crate::job::completion::Token;
+use crate::job::thread as local;
+use crate::job::wait_set::{self, readable};
+
+/// A thread's place to wait. Its waker is cheap to call twice, and on the thread itself.
+pub(crate) struct Parker {
+    shared: Arc<Shared>,
+    waker: Waker,
+    interrupt: UnixStream,
+    /// Kept for their memory.
+    polls: RefCell<Vec<libc::pollfd>>,
+    ready: RefCell<Vec<Token>>,
+    /// The process that it was made in; the child of a fork has its sockets, too (H14).
+    forks: u64,
+}
+
+struct Shared {
+    woken: AtomicBool,
+    /// Whether the thread is in poll(2), or about to be: only then a byte is needed.
+    asleep: AtomicBool,
+    interrupts: UnixStream,
+}
+
+impl Wake for Shared {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.woken.store(true, Ordering::SeqCst);
+        if self.asleep.swap(false, Ordering::SeqCst) {
+            // Full is as good as written.
+            let _ = (&self.interrupts).write(&[1]);
+        }
+    }
+}
+
+thread_local! {
+    /// Kept from one wait to the next; a wait inside another one makes its own.
+    static PARKER: RefCell<Option<Parker>> = const { RefCell::new(None) };
+}
+
+impl Parker {
+    /// Calls the function with this thread's parker, or another one if that is in use.
+    pub(crate) fn with<R>(f: impl FnOnce(&Parker) -> R) -> io::Result<R> {
+        let kept = PARKER.try_with(RefCell::take).ok().flatten();
+        let parker = match kept {
+            Some(parker) if parker.forks == local::forks() => parker,
+            _ => Parker::new()?,
+        };
+        parker.shared.woken.store(false, Ordering::SeqCst);
+        let result = f(&parker);
+        let _ = PARKER.try_with(|kept| kept.replace(Some(parker)));
+        Ok(result)
+    }
+
+    fn new() -> io::Result<Parker> {
+        let (interrupts, interrupt) = UnixStream::pair()?;
+        interrupts.set_nonblocking(true)?;
+        interrupt.set_nonblocking(true)?;
+        let shared = Arc::new(Shared {
+            woken: AtomicBool::new(false),
+            asleep: AtomicBool::new(false),
+            interrupts,
+        });
+        Ok(Parker {
+            waker: Waker::from(Arc::clone(&shared)),
+            shared,
+            interrupt,
+            polls: RefCell::default(),
+            ready: RefCell::default(),
+            forks: local::forks(),
+        })
+    }
+
+    pub(crate) fn waker(&self) -> &Waker {
+        &self.waker
+    }
+
+    /// Waits until the waker is called, or one of this thread's watched wait fds is readable, or
+    /// the deadline is there: false then.
+    pub(crate) fn park(&self, deadline: Option<Instant>) -> bool {
+        loop {
+            // Said before it is asked, so that no waker misses it.
+            self.shared.asleep.store(true, Ordering::SeqCst);
+            if self.shared.woken.swap(false, Ordering::SeqCst) {
+                self.shared.asleep.store(false, Ordering::SeqCst);
+                return true;
+            }
+            let timeout = match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
+                Some(Duration::ZERO) => {
+                    self.shared.asleep.store(false, Ordering::SeqCst);
+                    return false;
+                }
+                Some(left) => milliseconds(left),
+                None => -1,
+            };
+            self.poll(timeout);
+            self.shared.asleep.store(false, Ordering::SeqCst);
+        }
+    }
+
+    fn poll(&self, timeout: c_int) {
+        let mut polls = self.polls.borrow_mut();
+        let mut ready = self.ready.borrow_mut();
+        local::with(|local| {
+            polls.clear();
+            polls.push(readable(self.interrupt.as_raw_fd()));
+            // Nobody else changes it during the poll: it is this thread's.
+            let mut watched = local.watched.borrow_mut();
+            polls.extend(watched.iter().map(|(fd, _)| readable(*fd)));
+            if let Err(e) = wait_set::poll(&mut polls, timeout) {
+                log::error!("poll: {e}");
+                std::thread::yield_now();
+            }
+            let found = polls[1..].iter().zip(watched.iter());
+            ready.extend(
+                found
+                    .filter(|(fd, _)| fd.revents != 0)
+                    .map(|(_, (_, token))| *token),
+            );
+            // Once: a job asks again if it still waits.
+            if !ready.is_empty() {
+                watched.retain(|(_, token)| !ready.contains(token));
+            }
+        });
+        if polls[0].revents != 0 {
+            while matches!((&self.interrupt).read(&mut [0; 64]), Ok(1..)) {}
+        }
+        ready.drain(..).for_each(Token::wake);
+    }
+}
+
+/// Rounded up, so that it is not asked again before the time has come.
+fn milliseconds(duration: Duration) -> c_int {
+    let millis = duration.as_nanos().div_ceil(1_000_000);
+    c_int::try_from(millis).unwrap_or(c_int::MAX)
+}

@@ -1,0 +1,209 @@
+//! A job's record: one allocation, which the job's owner, its fibre and the reaper share (H3).
+//!
+//! It is reached by pointer, never by a reference to the whole, and all that changes is in cells:
+//! the fibre has its pointer on a stack that is left and entered again while the owner uses its own.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell, UnsafeCell};
+use std::mem::ManuallyDrop;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::ptr::NonNull;
+
+use openssl::error::ErrorStack;
+
+use crate::ffi;
+use crate::job::queue::Ticket;
+use crate::job::stack::JobStack;
+use crate::job::suspend::Parked;
+use crate::job::thread::ThreadToken;
+use crate::job::wait_set::{PausedBy, WaitSet};
+
+pub(crate) type Payload = Box<dyn Any + Send>;
+
+/// The part of a record that is the same for every closure.
+pub(crate) struct Header {
+    vtable: &'static VTable,
+    /// Where it was made, and so where it runs (H1, H14).
+    pub(crate) thread: ThreadToken,
+    pub(crate) state: RefCell<State>,
+    /// Set by the fibre for its owner, just before it pauses.
+    pub(crate) leaves: Cell<Leaves>,
+    /// Whether a producer in Rust has asked for the callback since the job went on last.
+    pub(crate) notifier_taken: Cell<bool>,
+    /// The owner is gone: futures are not waited for any more.
+    pub(crate) cancelled: Cell<bool>,
+    /// The first panic: of the closure, or of a future, which the owner polls.
+    pub(crate) panic: Cell<Option<Payload>>,
+    /// What was in the thread's error queue when the job paused. It is the thread's in OpenSSL, and
+    /// would be taken for the errors of whoever runs next.
+    pub(crate) errors: Cell<Option<ErrorStack>>,
+}
+
+/// How a fibre left off.
+#[derive(Clone, Copy)]
+pub(crate) enum Leaves {
+    /// As C does.
+    Nothing,
+    /// `CurrentJob::pause`.
+    Yield,
+    /// `suspend`, with a future on the fibre's stack.
+    Future(NonNull<dyn Parked>),
+}
+
+pub(crate) enum State {
+    New,
+    /// In its thread's queue for a free job.
+    Waiting(Ticket),
+    /// A free job is kept for it.
+    Granted,
+    InFlight(Flight),
+    /// The output, or a panic, is there.
+    Finished,
+    /// It was taken.
+    Spent,
+}
+
+/// What a job has from its start to its end.
+pub(crate) struct Flight {
+    pub(crate) job: *mut ffi::ASYNC_JOB,
+    pub(crate) stack: JobStack,
+    pub(crate) wait_set: WaitSet,
+    pub(crate) paused: Paused,
+    /// Whether the poller thread watches its wait fds.
+    pub(crate) watched: bool,
+}
+
+/// What a job in flight waits for. Nothing while it runs.
+#[derive(Clone, Copy)]
+pub(crate) enum Paused {
+    Running,
+    /// For its wait set.
+    Completion(PausedBy),
+    /// For its turn: it left nothing to wait for, or its device was busy.
+    Turn,
+    /// For a future.
+    Future(NonNull<dyn Parked>),
+}
+
+struct VTable {
+    run: unsafe fn(NonNull<Header>),
+    take: unsafe fn(NonNull<Header>, *mut ()),
+    free: unsafe fn(NonNull<Header>),
+}
+
+#[repr(C)] // The header comes first.
+struct Record<F, T> {
+    header: Header,
+    body: UnsafeCell<Body<F, T>>,
+}
+
+enum Body<F, T> {
+    Closure(F),
+    Output(T),
+    Empty,
+}
+
+impl Header {
+    /// A new record on the heap, for [`free`] to take away.
+    pub(crate) fn allocate<F, T>(closure: F) -> NonNull<Header>
+    where
+        F: FnOnce() -> T,
+    {
+        let record = Box::new(Record {
+            header: Header {
+                vtable: &VTable {
+                    run: run::<F, T>,
+                    take: take::<F, T>,
+                    free: free::<F, T>,
+                },
+                thread: ThreadToken::current(),
+                state: RefCell::new(State::New),
+                leaves: Cell::new(Leaves::Nothing),
+                notifier_taken: Cell::new(false),
+                cancelled: Cell::new(false),
+                panic: Cell::new(None),
+                errors: Cell::new(None),
+            },
+            body: UnsafeCell::new(Body::<F, T>::Closure(closure)),
+        });
+        NonNull::from(Box::leak(record)).cast()
+    }
+}
+
+/// Keeps the first of two panics; a job has one owner to tell.
+pub(crate) fn keep_panic(header: &Header, payload: Payload) {
+    match header.panic.take() {
+        None => header.panic.set(Some(payload)),
+        Some(first) => {
+            header.panic.set(Some(first));
+            forget_panic(payload);
+        }
+    }
+}
+
+/// Gives a panic up: its drop may panic in turn.
+pub(crate) fn forget_panic(payload: Payload) {
+    let _ = ManuallyDrop::new(payload);
+}
+
+/// Runs the closure: its output or its panic is in the record afterwards. Does not unwind (H10).
+///
+/// # Safety
+///
+/// A live record, whose closure has not run; on its thread.
+pub(crate) unsafe fn run_closure(record: NonNull<Header>) {
+    // SAFETY: as above; `allocate` made the pair.
+    unsafe { (record.as_ref().vtable.run)(record) }
+}
+
+/// Moves the output to `output`; false if there is none, which a panic explains.
+///
+/// # Safety
+///
+/// A live record whose closure has run, and room for its type of output.
+pub(crate) unsafe fn take_output<T>(record: NonNull<Header>) -> Option<T> {
+    let mut output: Option<T> = None;
+    // SAFETY: as above, and the record's `take` writes an `Option<T>`.
+    unsafe { (record.as_ref().vtable.take)(record, std::ptr::from_mut(&mut output).cast()) };
+    output
+}
+
+/// Drops what is in it, and frees it. May panic, if the closure's or the output's drop does; it is
+/// freed all the same.
+///
+/// # Safety
+///
+/// A record of [`Header::allocate`] that nobody uses any more: no fibre is left in its closure.
+pub(crate) unsafe fn free_record(record: NonNull<Header>) {
+    // SAFETY: as above.
+    unsafe { (record.as_ref().vtable.free)(record) }
+}
+
+unsafe fn run<F: FnOnce() -> T, T>(record: NonNull<Header>) {
+    let record = record.cast::<Record<F, T>>();
+    // SAFETY: a live record of this type; nobody else touches the body while the closure runs.
+    let (header, body) = unsafe { (&(*record.as_ptr()).header, (*record.as_ptr()).body.get()) };
+    // SAFETY: likewise.
+    let Body::Closure(closure) = (unsafe { body.replace(Body::Empty) }) else {
+        return;
+    };
+    match catch_unwind(AssertUnwindSafe(closure)) {
+        // SAFETY: likewise; what it replaces is `Empty`, which drops nothing.
+        Ok(output) => unsafe { body.write(Body::Output(output)) },
+        Err(payload) => keep_panic(header, payload),
+    }
+}
+
+unsafe fn take<F, T>(record: NonNull<Header>, output: *mut ()) {
+    let record = record.cast::<Record<F, T>>();
+    // SAFETY: a live record of this type, whose closure has run.
+    if let Body::Output(value) = unsafe { (*record.as_ptr()).body.get().replace(Body::Empty) } {
+        // SAFETY: the caller's place, which holds `None`.
+        unsafe { output.cast::<Option<T>>().write(Some(value)) };
+    }
+}
+
+unsafe fn free<F, T>(record: NonNull<Header>) {
+    // SAFETY: `allocate` leaked a box of this type, and its last user gives it back.
+    drop(unsafe { Box::from_raw(record.cast::<Record<F, T>>().as_ptr()) });
+}

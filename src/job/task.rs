@@ -1,0 +1,194 @@
+//! `Job`: a closure as an asynchronous job, and a future of its result.
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
+use std::pin::Pin;
+use std::ptr::NonNull;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::job::block_on::block_on;
+use crate::job::flight;
+use crate::job::reaper;
+use crate::job::record::{forget_panic, free_record, take_output, Header, State};
+use crate::job::thread::{with, ThreadToken};
+
+/// A closure that runs as an asynchronous job: a future of what it returns.
+///
+/// It starts when it is polled first. Whatever in it calls libcrypto or libssl may then be paused,
+/// by an engine, a provider, or by [`suspend`](crate::suspend), and its thread goes on with other
+/// things. It runs on a stack of its own with a guard page (256 KiB unless
+/// [`JobPoolBuilder::stack_size`](crate::JobPoolBuilder::stack_size) says otherwise).
+///
+/// A job is resumed only when what it waits for has come: the callback of OpenSSL 3.0, a wait fd
+/// that is readable, the future it suspended on. A task that is polled for another reason leaves
+/// it alone.
+///
+/// Inside another job, and where [`is_capable`](crate::is_capable) says no, the closure runs where
+/// it is polled, without a pause of its own.
+///
+/// See [`ASYNC_start_job(3)`](https://docs.openssl.org/master/man3/ASYNC_start_job/). OpenSSL 1.1.0
+/// and later.
+///
+/// # Send
+///
+/// It is neither `Send` nor `Sync`: it ends on the thread that made it (H1).
+///
+/// ```compile_fail
+/// fn send<T: Send>(_: T) {}
+/// send(openssl_async_jobs::Job::new(|| ()));
+/// ```
+///
+/// # Dropping a job
+///
+/// Dropping one that has not started drops its closure. One that is suspended is *cancelled*: its
+/// future is dropped, [`suspend`](crate::suspend) answers
+/// [`Cancelled`](crate::SuspendError::Cancelled), and the closure runs to its end before `drop`
+/// returns. One that an engine has paused cannot be stopped, as the device may still write into
+/// its memory: the thread keeps it until its completion comes, and goes on with it at later jobs
+/// of this thread or in [`JobPool::drain`](crate::JobPool::drain). When the thread ends, what is in
+/// flight is leaked, and a warning logged.
+///
+/// # Panics
+///
+/// A panic in the closure, or in a future it suspends on, is raised again where the job is polled,
+/// once the job has ended; or where it is dropped. (A panic in a callback of C, of rust-openssl
+/// for example, aborts the process, in a job or not.) Polling it panics after it was ready; on
+/// another thread than the one that made it; and, once it has paused, in the destructor of a
+/// thread-local, as its fibre may refer to others that are gone.
+///
+/// ```
+/// use openssl::hash::{hash, MessageDigest};
+/// use openssl_async_jobs::Job;
+///
+/// let digest = Job::new(|| hash(MessageDigest::sha256(), b"data"));
+/// let digest = digest.block_on(None).unwrap()?;
+/// assert_eq!(digest.len(), 32);
+/// # Ok::<(), openssl::error::ErrorStack>(())
+/// ```
+#[must_use = "a job starts when it is polled"]
+pub struct Job<T> {
+    /// On the heap, as the reaper may take it over.
+    record: NonNull<Header>,
+    /// The output comes of it.
+    _output: PhantomData<fn() -> T>,
+    /// Neither `Send` nor `Sync` (H1).
+    _thread: PhantomData<*mut ()>,
+}
+
+impl<T> Job<T> {
+    /// A job that will run this closure.
+    ///
+    /// ```
+    /// use openssl_async_jobs::Job;
+    ///
+    /// let job = Job::new(|| "done");
+    /// assert_eq!(job.block_on(None).unwrap(), "done");
+    /// ```
+    pub fn new<F>(closure: F) -> Job<T>
+    where
+        F: FnOnce() -> T + 'static,
+        T: 'static,
+    {
+        Job {
+            record: Header::allocate(closure),
+            _output: PhantomData,
+            _thread: PhantomData,
+        }
+    }
+
+    /// Runs it on this thread: [`block_on`].
+    ///
+    /// # Errors
+    ///
+    /// The job comes back when the time-out, if there is one, is over before it has ended.
+    ///
+    /// ```
+    /// use openssl_async_jobs::{suspend, Job};
+    /// use std::time::Duration;
+    ///
+    /// let job = Job::new(|| suspend(std::future::pending::<()>()));
+    /// assert!(job.block_on(Some(Duration::from_millis(1))).is_err());
+    /// ```
+    pub fn block_on(self, timeout: Option<Duration>) -> Result<T, Job<T>> {
+        block_on(self, timeout)
+    }
+
+    fn header(&self) -> &Header {
+        // SAFETY: the record lives until `drop` gives it away.
+        unsafe { self.record.as_ref() }
+    }
+}
+
+impl<T> Future for Job<T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        // SAFETY: the record is alive, and this is its owner.
+        if unsafe { flight::poll(self.record, cx) }.is_pending() {
+            return Poll::Pending;
+        }
+        self.header().state.replace(State::Spent);
+        // SAFETY: its closure has run, and `new` made it with this type.
+        let output = unsafe { take_output::<T>(self.record) };
+        if let Some(payload) = self.header().panic.take() {
+            drop_quietly(output);
+            resume_unwind(payload);
+        }
+        Poll::Ready(output.expect("a closure returns or panics"))
+    }
+}
+
+impl<T> Drop for Job<T> {
+    fn drop(&mut self) {
+        if self.header().thread != ThreadToken::current() {
+            // Only unsafe code comes here. Nothing of it may be touched on this thread.
+            log::error!("a Job was dropped on another thread than its own, and is leaked");
+            return;
+        }
+        let in_flight = matches!(*self.header().state.borrow(), State::InFlight(_));
+        let over = with(|local| {
+            if in_flight {
+                reaper::adopt(local, self.record)
+            } else {
+                flight::leave_queue(local, self.header());
+                true
+            }
+        });
+        if !over {
+            return;
+        }
+        let first = self.header().panic.take();
+        // SAFETY: not in flight, and the last use.
+        let second = catch_unwind(AssertUnwindSafe(|| unsafe { free_record(self.record) })).err();
+        let mut panics = first.into_iter().chain(second);
+        match panics.next() {
+            Some(payload) if !std::thread::panicking() => {
+                panics.for_each(forget_panic);
+                resume_unwind(payload)
+            }
+            first => first.into_iter().chain(panics).for_each(forget_panic),
+        }
+    }
+}
+
+/// For what a panic is raised over.
+fn drop_quietly<T>(value: T) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        forget_panic(payload);
+    }
+}
+
+impl<T> fmt::Debug for Job<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match *self.header().state.borrow() {
+            State::New => "new",
+            State::Waiting(_) | State::Granted => "waiting for a free job",
+            State::InFlight(_) => "in flight",
+            State::Finished | State::Spent => "finished",
+        };
+        f.debug_tuple("Job").field(&state).finish()
+    }
+}

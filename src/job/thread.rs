@@ -1,0 +1,331 @@
+//! What a thread has of its own: the job that runs, its free jobs, stacks and wait contexts, who
+//! waits for one, and the orphans that the reaper looks after (H1, H11, H12, H14).
+
+use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
+use std::os::fd::RawFd;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Once;
+use std::task::Waker;
+
+use crate::ffi;
+use crate::job::completion::Token;
+use crate::job::queue::Queue;
+use crate::job::reaper;
+use crate::job::record::{Header, State};
+use crate::job::stack::{self, JobStack};
+use crate::job::wait_set::WaitSet;
+use crate::job::waker::wake_quietly;
+
+/// A thread of a process: the one that a job was made on, and must go on on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ThreadToken {
+    /// Each thread's own, never used again.
+    thread: u64,
+    /// How often this process, and those that it came from, have been the child of a fork.
+    forks: u64,
+}
+
+static FORKS: AtomicU64 = AtomicU64::new(0);
+
+/// How often this process, and those that it came from, have been the child of a fork, since the
+/// first job.
+pub(crate) fn forks() -> u64 {
+    FORKS.load(Ordering::Relaxed)
+}
+
+impl ThreadToken {
+    // Not inlined: after a pause in the same function the compiler may go on with the thread-local's
+    // address that it had before.
+    #[inline(never)]
+    pub(crate) fn current() -> ThreadToken {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        ThreadToken {
+            thread: with(|local| match local.id.get() {
+                0 => {
+                    local.id.set(NEXT.fetch_add(1, Ordering::Relaxed));
+                    local.id.get()
+                }
+                id => id,
+            }),
+            forks: forks(),
+        }
+    }
+
+    /// Counts the forks of this process from now on.
+    fn watch_forks() {
+        extern "C" fn in_the_child() {
+            FORKS.fetch_add(1, Ordering::Relaxed);
+        }
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| {
+            // SAFETY: the handler does what is allowed in a child. Without memory for it, forks are
+            // not noticed.
+            unsafe { libc::pthread_atfork(None, None, Some(in_the_child)) };
+        });
+    }
+}
+
+/// For a fibre that goes on after a pause: on another thread nothing on its stack may be touched,
+/// not even to unwind.
+pub(crate) fn abort_if_moved(before: ThreadToken) {
+    if ThreadToken::current() != before {
+        eprintln!(
+            "openssl-async-jobs: a paused job was resumed on another thread, or in another process, \
+             than the one that started it"
+        );
+        std::process::abort();
+    }
+}
+
+/// How a thread's pool is set up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) max_jobs: Option<usize>,
+    /// In bytes.
+    pub(crate) stack_size: usize,
+}
+
+impl Settings {
+    pub(crate) const DEFAULT: Settings = Settings {
+        max_jobs: None,
+        stack_size: stack::DEFAULT_SIZE,
+    };
+}
+
+/// A thread's counters; see `JobStats`.
+pub(crate) struct Counts {
+    pub(crate) started: Cell<u64>,
+    pub(crate) paused: Cell<u64>,
+    pub(crate) resumed: Cell<u64>,
+    pub(crate) finished: Cell<u64>,
+    pub(crate) reaped: Cell<u64>,
+}
+
+impl Counts {
+    const fn new() -> Counts {
+        Counts {
+            started: Cell::new(0),
+            paused: Cell::new(0),
+            resumed: Cell::new(0),
+            finished: Cell::new(0),
+            reaped: Cell::new(0),
+        }
+    }
+}
+
+pub(crate) fn count(counter: &Cell<u64>) {
+    counter.set(counter.get() + 1);
+}
+
+/// Who waits for a free job.
+pub(crate) struct Waiter {
+    pub(crate) record: NonNull<Header>,
+    pub(crate) waker: Waker,
+}
+
+pub(crate) struct Local {
+    /// 0 until somebody asks for it.
+    id: Cell<u64>,
+    /// The record of the job that is running now.
+    current: Cell<Option<NonNull<Header>>>,
+    pub(crate) settings: Cell<Settings>,
+    /// Whether OpenSSL's pool of this thread exists: made by `JobPool`, or with a job of ours.
+    pub(crate) initialized: Cell<bool>,
+    /// Jobs started and not finished.
+    pub(crate) in_flight: Cell<usize>,
+    /// Jobs kept free for waiters that have been woken.
+    pub(crate) granted: Cell<usize>,
+    pub(crate) counts: Counts,
+    pub(crate) queue: RefCell<Queue<Waiter>>,
+    pub(crate) stacks: RefCell<Vec<JobStack>>,
+    pub(crate) wait_sets: RefCell<Vec<WaitSet>>,
+    pub(crate) orphans: RefCell<Vec<NonNull<Header>>>,
+    /// What the `block_on` of this thread polls besides its own waker, while there is one.
+    pub(crate) watched: RefCell<Vec<(RawFd, Token)>>,
+    pub(crate) blocking: Cell<usize>,
+    /// The thread is ending: nothing is kept for later.
+    pub(crate) ending: Cell<bool>,
+    /// [`forks`] when all this was last used.
+    forks: Cell<u64>,
+    /// Kept for their memory.
+    pub(crate) scratch: Scratch,
+}
+
+/// Buffers for what is asked again and again.
+pub(crate) struct Scratch {
+    pub(crate) fds: Cell<Vec<RawFd>>,
+    pub(crate) polls: Cell<Vec<libc::pollfd>>,
+}
+
+thread_local! {
+    /// Never dropped, so that it is there as long as the thread, whatever other thread-locals do
+    /// when they are. `End` empties it.
+    static LOCAL: ManuallyDrop<Local> = const {
+        ManuallyDrop::new(Local {
+            id: Cell::new(0),
+            current: Cell::new(None),
+            settings: Cell::new(Settings::DEFAULT),
+            initialized: Cell::new(false),
+            in_flight: Cell::new(0),
+            granted: Cell::new(0),
+            counts: Counts::new(),
+            queue: RefCell::new(Queue::new()),
+            stacks: RefCell::new(Vec::new()),
+            wait_sets: RefCell::new(Vec::new()),
+            orphans: RefCell::new(Vec::new()),
+            watched: RefCell::new(Vec::new()),
+            blocking: Cell::new(0),
+            ending: Cell::new(false),
+            forks: Cell::new(0),
+            scratch: Scratch {
+                fds: Cell::new(Vec::new()),
+                polls: Cell::new(Vec::new()),
+            },
+        })
+    };
+    static END: End = const { End };
+}
+
+/// Dropped when the thread ends, which is before OpenSSL takes its thread's state away: Rust's
+/// thread-locals go first, and OpenSSL's are those of pthreads (H11).
+struct End;
+
+impl Drop for End {
+    fn drop(&mut self) {
+        with(|local| {
+            local.ending.set(true);
+            reaper::abandon(local);
+            drop(local.stacks.take());
+            drop(local.wait_sets.take());
+            drop(local.watched.take());
+            drop(local.scratch.fds.take());
+            drop(local.scratch.polls.take());
+        });
+    }
+}
+
+pub(crate) fn with<R>(f: impl FnOnce(&Local) -> R) -> R {
+    LOCAL.with(|local| f(local))
+}
+
+/// The record of the job that is running on this thread, if that is ours.
+pub(crate) fn current_record() -> Option<NonNull<Header>> {
+    with(|local| local.current.get())
+}
+
+/// Whether a job is running on this thread, ours or another: a further one would corrupt OpenSSL's
+/// pool (H5).
+pub(crate) fn in_job() -> bool {
+    // SAFETY: may be called at any time, on any thread.
+    !unsafe { ffi::ASYNC_get_current_job() }.is_null()
+}
+
+impl Local {
+    /// Runs `switch` with this record as the running job's.
+    pub(crate) fn enter<R>(&self, record: NonNull<Header>, switch: impl FnOnce() -> R) -> R {
+        let outer = self.current.replace(Some(record));
+        let result = switch();
+        self.current.set(outer);
+        result
+    }
+
+    /// Before this thread's first job.
+    pub(crate) fn prepare(&self) {
+        if !self.initialized.replace(true) {
+            openssl_sys::init();
+        }
+        ThreadToken::watch_forks();
+        self.note_fork();
+        // Has it dropped with the thread. Too late for that, if the thread is ending.
+        if END.try_with(|_| ()).is_err() {
+            self.ending.set(true);
+        }
+    }
+
+    /// In the child of a fork, what is in flight or waits is the parent's (H14), and so are the
+    /// wait fds. The thread starts afresh here.
+    pub(crate) fn note_fork(&self) {
+        if self.forks.replace(forks()) == forks() {
+            return;
+        }
+        self.in_flight.set(0);
+        self.granted.set(0);
+        // Jobs that are never finished, and other tasks' wakers.
+        std::mem::forget(self.queue.take());
+        std::mem::forget(self.orphans.take());
+        std::mem::forget(self.wait_sets.take());
+        self.watched.take();
+    }
+
+    fn has_room(&self) -> bool {
+        let limit = self.settings.get().max_jobs.unwrap_or(usize::MAX);
+        self.in_flight.get() + self.granted.get() < limit
+    }
+
+    /// Takes a free job, unless others wait for one.
+    pub(crate) fn acquire(&self) -> bool {
+        let free = self.has_room() && self.queue.borrow().len() == 0;
+        if free {
+            self.in_flight.set(self.in_flight.get() + 1);
+        }
+        free
+    }
+
+    /// Uses the free job that was kept.
+    pub(crate) fn use_grant(&self) {
+        self.granted.set(self.granted.get() - 1);
+        self.in_flight.set(self.in_flight.get() + 1);
+    }
+
+    /// Gives a free job back that was kept and is not needed.
+    pub(crate) fn return_grant(&self) {
+        self.granted.set(self.granted.get() - 1);
+        self.grant();
+    }
+
+    /// A job has ended: wakes exactly one waiter, if there is one.
+    pub(crate) fn release(&self) {
+        self.in_flight.set(self.in_flight.get() - 1);
+        self.grant();
+    }
+
+    fn grant(&self) {
+        if !self.has_room() {
+            return;
+        }
+        let Some(waiter) = self.queue.borrow_mut().pop() else {
+            return;
+        };
+        self.granted.set(self.granted.get() + 1);
+        // SAFETY: a record leaves the queue before it is freed.
+        unsafe { waiter.record.as_ref() }
+            .state
+            .replace(State::Granted);
+        // Nothing is borrowed here.
+        wake_quietly(|| waiter.waker.wake());
+    }
+
+    pub(crate) fn take_stack(&self) -> Option<JobStack> {
+        let kept = self.stacks.borrow_mut().pop();
+        kept.or_else(|| JobStack::new(self.settings.get().stack_size).ok())
+    }
+
+    pub(crate) fn take_wait_set(&self) -> Option<WaitSet> {
+        let kept = self.wait_sets.borrow_mut().pop();
+        kept.or_else(WaitSet::new)
+    }
+
+    /// Keeps a finished job's stack and wait context for the next one.
+    pub(crate) fn keep(&self, stack: JobStack, wait_set: WaitSet) {
+        if self.ending.get() {
+            return;
+        }
+        self.stacks.borrow_mut().push(stack);
+        // A wait fd that is readable already would be evidence for whoever pauses next (H6).
+        if wait_set.count() == 0 || !wait_set.is_readable() {
+            self.wait_sets.borrow_mut().push(wait_set);
+        }
+    }
+}

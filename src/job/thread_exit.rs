@@ -1,0 +1,148 @@
+//! Whether this thread is destroying its thread-locals.
+//!
+//! A paused fibre may hold a reference to a thread-local (it paused inside `LocalKey::with`). On an
+//! ordinary stack that cannot be when thread-locals are destroyed, as the stack is empty by then, or
+//! never returned to (`exit`); a fibre's is not. So no fibre is resumed once the first of them may
+//! be gone, although the destructor of a thread-local may drop jobs, poll them and start new ones.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{channel, Sender};
+use std::thread;
+
+use libc::{c_int, c_void};
+
+#[repr(C)]
+struct UnwindContext {
+    _opaque: [u8; 0],
+}
+
+// The unwinder that std links (Itanium C++ ABI, and an extension of gcc and LLVM).
+extern "C" {
+    fn _Unwind_Backtrace(
+        callback: unsafe extern "C" fn(*mut UnwindContext, *mut c_void) -> c_int,
+        arg: *mut c_void,
+    ) -> c_int;
+    fn _Unwind_GetIP(context: *mut UnwindContext) -> usize;
+    fn _Unwind_FindEnclosingFunction(ip: *mut c_void) -> *mut c_void;
+}
+
+const GO_ON: c_int = 0; // _URC_NO_REASON
+const STOP: c_int = 4; // _URC_NORMAL_STOP
+
+/// Looks for the C library's loop over a thread's destructors on the stack, which has no other
+/// trace: some microseconds, for jobs that have paused only.
+pub(crate) fn destroys_thread_locals() -> bool {
+    let runner = runner();
+    let mut found = false;
+    if runner != 0 {
+        for_each_function(|function| {
+            found = function == runner;
+            !found
+        });
+    }
+    found
+}
+
+/// The function that runs the destructors (`__call_tls_dtors` in glibc, which need not export it):
+/// 0 if it is not known.
+fn runner() -> usize {
+    static RUNNER: AtomicUsize = AtomicUsize::new(0);
+    match RUNNER.load(Ordering::Relaxed) {
+        0 => {
+            let found = find_runner().unwrap_or(0);
+            RUNNER.store(found, Ordering::Relaxed);
+            found
+        }
+        known => known,
+    }
+}
+
+/// Has a thread look at its stack while it runs and while it ends: the outermost function that is
+/// there only then.
+fn find_runner() -> Option<usize> {
+    struct AtTheEnd(Sender<Vec<usize>>);
+    impl Drop for AtTheEnd {
+        fn drop(&mut self) {
+            // Nobody listens any more if the thread could not be joined.
+            let _ = self.0.send(functions());
+        }
+    }
+    thread_local!(static AT_THE_END: std::cell::RefCell<Option<AtTheEnd>> = const {
+        std::cell::RefCell::new(None)
+    });
+    let (tell, told) = channel();
+    let looks = thread::Builder::new()
+        .name("openssl-async-jobs looks".to_owned())
+        .spawn(move || {
+            let _ = tell.send(functions());
+            AT_THE_END.set(Some(AtTheEnd(tell)));
+        });
+    looks.ok()?.join().ok()?;
+    let (running, ending) = (told.recv().ok()?, told.recv().ok()?);
+    let mut outermost_first = ending.into_iter().rev();
+    outermost_first.find(|function| !running.contains(function))
+}
+
+/// The functions on this stack that are known, innermost first.
+#[inline(never)]
+fn functions() -> Vec<usize> {
+    let mut functions = Vec::new();
+    for_each_function(|function| {
+        functions.push(function);
+        true
+    });
+    functions.retain(|function| *function != 0);
+    functions
+}
+
+/// Calls it with each function on this stack, innermost first, while it says so.
+#[inline(never)]
+fn for_each_function<F: FnMut(usize) -> bool>(mut look: F) {
+    unsafe extern "C" fn look_at<F: FnMut(usize) -> bool>(
+        context: *mut UnwindContext,
+        look: *mut c_void,
+    ) -> c_int {
+        // SAFETY: passed below, where it is not touched meanwhile.
+        let look = unsafe { &mut *look.cast::<F>() };
+        // SAFETY: a context that the unwinder has just made. The address returned to is behind the
+        // call, which may be its function's last instruction.
+        let function = unsafe {
+            _Unwind_FindEnclosingFunction(_Unwind_GetIP(context).wrapping_sub(1) as *mut c_void)
+        };
+        match look(function as usize) {
+            true => GO_ON,
+            false => STOP,
+        }
+    }
+    // SAFETY: the callback takes what is passed here, which outlives the call. It does not unwind:
+    // its callers compare and push numbers.
+    unsafe { _Unwind_Backtrace(look_at::<F>, std::ptr::from_mut(&mut look).cast()) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    struct Looks(Sender<bool>);
+
+    impl Drop for Looks {
+        fn drop(&mut self) {
+            self.0.send(destroys_thread_locals()).unwrap();
+        }
+    }
+
+    thread_local!(static LOOKS: RefCell<Option<Looks>> = const { RefCell::new(None) });
+
+    #[test]
+    fn only_a_destructor_of_a_thread_local_sees_the_thread_end() {
+        let (tell, told) = channel();
+        let thread = thread::spawn(move || {
+            tell.send(destroys_thread_locals()).unwrap();
+            drop(Looks(tell.clone()));
+            LOOKS.set(Some(Looks(tell)));
+        });
+        thread.join().unwrap();
+        assert_eq!(told.iter().collect::<Vec<_>>(), [false, false, true]);
+    }
+}
