@@ -23,13 +23,41 @@ use lookup::Lookups;
 use options::Options;
 use timeline::Timeline;
 
+const HELP: &str = "\
+A TLS server on OpenSSL's asynchronous jobs, by hand: its own poll(2) loop, one thread, no runtime.
+
+Clients connect on loopback, each with a server name. The server's servername callback starts a
+lookup of that name's certificate on a worker thread and pauses the handshake's job; the server
+sees WANT_ASYNC, asks the three functions what to wait for, polls, and resumes. Then both sides
+exchange data and close.
+
+usage: cargo run --release --example handshake -- [OPTIONS]
+
+  --connections N   clients that connect at once (default 1, at most 1000)
+  --lookup-ms MS    how long a lookup takes besides reading its files (default 50, at most 60000)
+  --quiet           no timeline, only the summary
+  --help            this text
+
+The timeline has a line for each call of libssl that did not just wait for the network:
+  ms        milliseconds since the server started
+  conn      which connection
+  call      which function of libssl
+  result    done, or why not
+  waiting   SSL_waiting_for_async
+  all       SSL_get_all_async_fds
+  +added    SSL_get_changed_async_fds: new since the last resume
+  -deleted  ... and gone since then
+
+An engine or provider named in the file of OPENSSL_CONF is used too, and its wait fds show up.
+";
+
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> ExitCode {
     let options = match Options::parse(std::env::args().skip(1)) {
         Ok(Some(options)) => options,
         Ok(None) => {
-            print!("{}", options::HELP);
+            print!("{HELP}");
             return ExitCode::SUCCESS;
         }
         Err(e) => {
