@@ -1,6 +1,7 @@
 //! Running futures on a thread without a runtime.
 
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -20,8 +21,7 @@ use crate::job::thread as local;
 ///
 /// # Panics
 ///
-/// If the future does; and if no socket pair can be made for the waker, for want of file
-/// descriptors.
+/// If the future does; and if none can be made for the waker, for want of file descriptors.
 ///
 /// ```
 /// use openssl_async_jobs::{block_on, suspend, Job};
@@ -33,7 +33,18 @@ use crate::job::thread as local;
 /// let never = block_on(never, Some(Duration::from_millis(1))).unwrap_err();
 /// drop(never); // cancels it
 /// ```
-pub fn block_on<F>(mut future: F, timeout: Option<Duration>) -> Result<F::Output, F>
+pub fn block_on<F>(future: F, timeout: Option<Duration>) -> Result<F::Output, F>
+where
+    F: Future + Unpin,
+{
+    try_block_on(future, timeout).expect("no file descriptors for a waker")
+}
+
+/// [`block_on`], for those who can report that there are no file descriptors.
+pub(crate) fn try_block_on<F>(
+    mut future: F,
+    timeout: Option<Duration>,
+) -> io::Result<Result<F::Output, F>>
 where
     F: Future + Unpin,
 {
@@ -49,10 +60,9 @@ where
         if !parker.park(deadline) {
             return None;
         }
-    })
-    .expect("no socket pair for a waker");
+    })?;
     drop(blocking);
-    output.ok_or(future)
+    Ok(output.ok_or(future))
 }
 
 /// While it is there, the jobs of this thread leave their wait fds to its parker.
@@ -67,6 +77,7 @@ impl Blocking {
 
 impl Drop for Blocking {
     fn drop(&mut self) {
-        local::with(|local| local.blocking.set(local.blocking.get() - 1));
+        // The child of a fork begins at 0.
+        local::with(|local| local.blocking.set(local.blocking.get().saturating_sub(1)));
     }
 }

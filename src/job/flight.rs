@@ -1,6 +1,7 @@
 //! A job's way from its start to its end: how it is started, what it waits for, and when it is
 //! resumed (H5, H6, H10, H12).
 
+use std::os::fd::RawFd;
 use std::ptr::{self, NonNull};
 use std::task::{Context, Poll};
 
@@ -10,7 +11,7 @@ use openssl::error::ErrorStack;
 use crate::ffi;
 use crate::job::pool::is_capable;
 use crate::job::record::{
-    forget_panic, keep_panic, run_closure, Flight, Header, Leaves, Paused, State,
+    forget_panic, keep_panic, run_closure, Flight, Header, Leaves, Paused, State, Watcher,
 };
 use crate::job::thread::{count, in_job, with, Local, ThreadToken, Waiter};
 use crate::job::thread_exit::destroys_thread_locals;
@@ -299,7 +300,7 @@ fn await_completion(header: &Header, by: PausedBy, cx: &mut Context<'_>) -> bool
         }
         Evidence::None => {}
     }
-    if flight.wait_set.count() > 0 {
+    if header.watcher.get() == Watcher::Crate && flight.wait_set.count() > 0 {
         flight.watched = true;
         poller::watch(&flight.wait_set);
     }
@@ -435,6 +436,7 @@ pub(crate) unsafe fn wind_up(
     // SAFETY: alive.
     let header = unsafe { record.as_ref() };
     header.cancelled.set(true);
+    header.watcher.set(Watcher::Crate);
     let paused = match &*header.state.borrow() {
         State::InFlight(flight) => flight.paused,
         _ => return true,
@@ -467,6 +469,15 @@ pub(crate) unsafe fn wind_up(
         }
     }
     false
+}
+
+/// Appends the wait fds that a paused job waits for.
+pub(crate) fn extend_with_wait_fds(header: &Header, fds: &mut Vec<RawFd>) {
+    if let State::InFlight(flight) = &*header.state.borrow() {
+        if let Paused::Completion(_) = flight.paused {
+            flight.wait_set.extend(fds);
+        }
+    }
 }
 
 /// The panic of a job that nobody asks any more.

@@ -21,7 +21,14 @@ mod thread_exit;
 mod wait_context;
 mod wait_fd;
 mod wait_set;
+mod wake_fd;
 mod waker;
+
+pub(crate) use block_on::try_block_on;
+pub(crate) use record::Watcher;
+pub(crate) use wait_set::poll;
+pub(crate) use wake_fd::WakeFd;
+pub(crate) use waker::noop_waker;
 
 pub use block_on::block_on;
 pub use current::CurrentJob;

@@ -1,9 +1,8 @@
 //! Waiting on a thread without a runtime: a waker that interrupts poll(2).
 
 use std::cell::RefCell;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::task::{Wake, Waker};
@@ -14,24 +13,24 @@ use libc::c_int;
 use crate::job::completion::Token;
 use crate::job::thread as local;
 use crate::job::wait_set::{self, readable};
+use crate::job::wake_fd::WakeFd;
 
 /// A thread's place to wait. Its waker is cheap to call twice, and on the thread itself.
 pub(crate) struct Parker {
     shared: Arc<Shared>,
     waker: Waker,
-    interrupt: UnixStream,
     /// Kept for their memory.
     polls: RefCell<Vec<libc::pollfd>>,
     ready: RefCell<Vec<Token>>,
-    /// The process that it was made in; the child of a fork has its sockets, too (H14).
+    /// The process that it was made in; the child of a fork has its descriptor, too (H14).
     forks: u64,
 }
 
 struct Shared {
     woken: AtomicBool,
-    /// Whether the thread is in poll(2), or about to be: only then a byte is needed.
+    /// Whether the thread is in poll(2), or about to be: only then that must be interrupted.
     asleep: AtomicBool,
-    interrupts: UnixStream,
+    interrupt: WakeFd,
 }
 
 impl Wake for Shared {
@@ -42,8 +41,7 @@ impl Wake for Shared {
     fn wake_by_ref(self: &Arc<Self>) {
         self.woken.store(true, Ordering::SeqCst);
         if self.asleep.swap(false, Ordering::SeqCst) {
-            // Full is as good as written.
-            let _ = (&self.interrupts).write(&[1]);
+            self.interrupt.set();
         }
     }
 }
@@ -68,18 +66,14 @@ impl Parker {
     }
 
     fn new() -> io::Result<Parker> {
-        let (interrupts, interrupt) = UnixStream::pair()?;
-        interrupts.set_nonblocking(true)?;
-        interrupt.set_nonblocking(true)?;
         let shared = Arc::new(Shared {
             woken: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
-            interrupts,
+            interrupt: WakeFd::new()?,
         });
         Ok(Parker {
             waker: Waker::from(Arc::clone(&shared)),
             shared,
-            interrupt,
             polls: RefCell::default(),
             ready: RefCell::default(),
             forks: local::forks(),
@@ -118,7 +112,7 @@ impl Parker {
         let mut ready = self.ready.borrow_mut();
         local::with(|local| {
             polls.clear();
-            polls.push(readable(self.interrupt.as_raw_fd()));
+            polls.push(readable(self.shared.interrupt.as_raw_fd()));
             // Nobody else changes it during the poll: it is this thread's.
             let mut watched = local.watched.borrow_mut();
             polls.extend(watched.iter().map(|(fd, _)| readable(*fd)));
@@ -138,7 +132,7 @@ impl Parker {
             }
         });
         if polls[0].revents != 0 {
-            while matches!((&self.interrupt).read(&mut [0; 64]), Ok(1..)) {}
+            self.shared.interrupt.clear();
         }
         ready.drain(..).for_each(Token::wake);
     }

@@ -5,22 +5,30 @@
 //! there is evidence is for the job's owner to see.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, Once};
 use std::thread;
 
 use crate::job::completion::Token;
 use crate::job::thread as local;
 use crate::job::wait_set::{self, readable, WaitSet};
+use crate::job::wake_fd::WakeFd;
 
-type Watches = BTreeMap<Token, Vec<OwnedFd>>;
+/// The thread, as others see it. It is started when it is needed first, and lasts as long as the
+/// process.
+struct Poller {
+    watches: Mutex<BTreeMap<Token, Vec<OwnedFd>>>,
+    /// Set when the watches have changed.
+    changed: WakeFd,
+    /// The process that it is of: the child of a fork has none (H14), and leaves this alone.
+    forks: u64,
+}
 
-static WATCHES: Mutex<Watches> = Mutex::new(BTreeMap::new());
+static POLLER: Mutex<Option<Arc<Poller>>> = Mutex::new(None);
 
-fn watches() -> MutexGuard<'static, Watches> {
-    WATCHES.lock().unwrap_or_else(|e| e.into_inner())
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
 /// Has the wait set's waker woken when one of its wait fds is readable, once.
@@ -42,11 +50,11 @@ pub(crate) fn watch(wait_set: &WaitSet) {
 }
 
 fn watch_elsewhere(token: Token, fds: &[RawFd]) {
-    match duplicates(fds).and_then(|fds| Ok((Changed::of_running_thread()?, fds))) {
-        Ok((changed, fds)) => {
-            let former = watches().insert(token, fds);
+    match duplicates(fds).and_then(|fds| Ok((Poller::running()?, fds))) {
+        Ok((poller, fds)) => {
+            let former = lock(&poller.watches).insert(token, fds);
             drop(former);
-            changed.tell();
+            poller.changed.set();
         }
         // Out of file descriptors or threads: look again, which costs time, instead of never.
         Err(e) => {
@@ -66,10 +74,12 @@ pub(crate) fn forget(wait_set: &WaitSet) {
             .borrow_mut()
             .retain(|(_, other)| *other != token);
     });
-    let former = watches().remove(&token);
-    if let (Some(former), Some(changed)) = (former, Changed::known()) {
-        drop(former);
-        changed.tell();
+    if let Some(poller) = Poller::known(&lock(&POLLER)) {
+        let former = lock(&poller.watches).remove(&token);
+        if former.is_some() {
+            drop(former);
+            poller.changed.set();
+        }
     }
 }
 
@@ -82,78 +92,56 @@ fn duplicates(fds: &[RawFd]) -> io::Result<Vec<OwnedFd>> {
     fds.iter().map(duplicate).collect()
 }
 
-/// Written to when the watches have changed.
-#[derive(Clone)]
-struct Changed {
-    wakes: Arc<UnixStream>,
-    /// The process that its thread is of: the child of a fork has none (H14).
-    forks: u64,
-}
-
-static THREAD: Mutex<Option<Changed>> = Mutex::new(None);
-
-impl Changed {
-    fn lock() -> MutexGuard<'static, Option<Changed>> {
-        THREAD.lock().unwrap_or_else(|e| e.into_inner())
+impl Poller {
+    fn known(poller: &Option<Arc<Poller>>) -> Option<Arc<Poller>> {
+        let poller = poller.as_ref()?;
+        (poller.forks == local::forks()).then(|| Arc::clone(poller))
     }
 
-    fn known() -> Option<Changed> {
-        let thread = Changed::lock();
-        thread.clone().filter(|it| it.forks == local::forks())
-    }
-
-    /// The thread is started when it is needed first, and lasts as long as the process.
-    fn of_running_thread() -> io::Result<Changed> {
-        let mut thread = Changed::lock();
-        if let Some(known) = thread.as_ref().filter(|it| it.forks == local::forks()) {
-            return Ok(known.clone());
+    fn running() -> io::Result<Arc<Poller>> {
+        let mut running = lock(&POLLER);
+        if let Some(poller) = Poller::known(&running) {
+            return Ok(poller);
         }
-        // Those of the parent, in the child of a fork.
-        watches().clear();
-        let (wakes, woken) = UnixStream::pair()?;
-        wakes.set_nonblocking(true)?;
-        woken.set_nonblocking(true)?;
-        let changed = Changed {
-            wakes: Arc::new(wakes),
+        let poller = Arc::new(Poller {
+            watches: Mutex::default(),
+            changed: WakeFd::new()?,
             forks: local::forks(),
-        };
+        });
+        let thread = Arc::clone(&poller);
         thread::Builder::new()
             .name("openssl-async-jobs wait fds".to_owned())
-            .spawn(move || run(woken))?;
-        *thread = Some(changed.clone());
-        Ok(changed)
+            .spawn(move || thread.run())?;
+        // The parent's is only forgotten: its locks may be held for ever here.
+        std::mem::forget(running.replace(Arc::clone(&poller)));
+        Ok(poller)
     }
 
-    fn tell(&self) {
-        // Full is as good as written.
-        let _ = (&*self.wakes).write(&[1]);
-    }
-}
-
-fn run(mut wakes: UnixStream) {
-    let mut fds = Vec::new();
-    let mut owners = Vec::new();
-    loop {
-        fds.clear();
-        owners.clear();
-        fds.push(readable(wakes.as_raw_fd()));
-        for (token, watched) in watches().iter() {
-            fds.extend(watched.iter().map(|fd| readable(fd.as_raw_fd())));
-            owners.resize(fds.len() - 1, *token);
-        }
-        if let Err(e) = wait_set::poll(&mut fds, -1) {
-            log::error!("poll: {e}");
-            thread::yield_now();
-        }
-        if fds[0].revents != 0 {
-            while matches!(wakes.read(&mut [0; 64]), Ok(1..)) {}
-        }
-        let ready = fds[1..].iter().zip(&owners);
-        for (_, token) in ready.filter(|(fd, _)| fd.revents != 0) {
-            // Once; it may be another watch of the same job by now, which asks again then.
-            let watched = watches().remove(token);
-            if watched.is_some() {
-                token.wake();
+    fn run(&self) {
+        let mut fds = Vec::new();
+        let mut owners = Vec::new();
+        loop {
+            fds.clear();
+            owners.clear();
+            fds.push(readable(self.changed.as_raw_fd()));
+            for (token, watched) in lock(&self.watches).iter() {
+                fds.extend(watched.iter().map(|fd| readable(fd.as_raw_fd())));
+                owners.resize(fds.len() - 1, *token);
+            }
+            if let Err(e) = wait_set::poll(&mut fds, -1) {
+                log::error!("poll: {e}");
+                thread::yield_now();
+            }
+            if fds[0].revents != 0 {
+                self.changed.clear();
+            }
+            let ready = fds[1..].iter().zip(&owners);
+            for (_, token) in ready.filter(|(fd, _)| fd.revents != 0) {
+                // Once; it may be another watch of the same job by now, which asks again then.
+                let watched = lock(&self.watches).remove(token);
+                if watched.is_some() {
+                    token.wake();
+                }
             }
         }
     }

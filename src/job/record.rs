@@ -30,6 +30,8 @@ pub(crate) struct Header {
     pub(crate) leaves: Cell<Leaves>,
     /// Whether a producer in Rust has asked for the callback since the job went on last.
     pub(crate) notifier_taken: Cell<bool>,
+    /// Who watches its wait fds.
+    pub(crate) watcher: Cell<Watcher>,
     /// The owner is gone: futures are not waited for any more.
     pub(crate) cancelled: Cell<bool>,
     /// The first panic: of the closure, or of a future, which the owner polls.
@@ -37,6 +39,15 @@ pub(crate) struct Header {
     /// What was in the thread's error queue when the job paused. It is the thread's in OpenSSL, and
     /// would be taken for the errors of whoever runs next.
     pub(crate) errors: Cell<Option<ErrorStack>>,
+}
+
+/// Who watches a paused job's wait fds, and has it polled when one is readable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watcher {
+    /// This crate: `block_on`, or the thread for those that nobody else watches.
+    Crate,
+    /// The owner, who asks for them.
+    Owner,
 }
 
 /// How a fibre left off.
@@ -120,6 +131,7 @@ impl Header {
                 state: RefCell::new(State::New),
                 leaves: Cell::new(Leaves::Nothing),
                 notifier_taken: Cell::new(false),
+                watcher: Cell::new(Watcher::Crate),
                 cancelled: Cell::new(false),
                 panic: Cell::new(None),
                 errors: Cell::new(None),

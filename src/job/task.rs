@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::os::fd::RawFd;
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::pin::Pin;
 use std::ptr::NonNull;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use crate::job::block_on::block_on;
 use crate::job::flight;
 use crate::job::reaper;
-use crate::job::record::{forget_panic, free_record, take_output, Header, State};
+use crate::job::record::{forget_panic, free_record, take_output, Header, State, Watcher};
 use crate::job::thread::{with, ThreadToken};
 
 /// A closure that runs as an asynchronous job: a future of what it returns.
@@ -114,6 +115,21 @@ impl<T> Job<T> {
     /// ```
     pub fn block_on(self, timeout: Option<Duration>) -> Result<T, Job<T>> {
         block_on(self, timeout)
+    }
+
+    /// Who watches its wait fds from the next poll on.
+    pub(crate) fn set_watcher(&self, watcher: Watcher) {
+        self.header().watcher.set(watcher);
+    }
+
+    /// Appends the wait fds of its pause, if it has any.
+    pub(crate) fn extend_with_wait_fds(&self, fds: &mut Vec<RawFd>) {
+        flight::extend_with_wait_fds(self.header(), fds);
+    }
+
+    /// Whether it was polled to its end, be that a panic.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(*self.header().state.borrow(), State::Spent)
     }
 
     fn header(&self) -> &Header {

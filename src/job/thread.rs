@@ -41,6 +41,7 @@ impl ThreadToken {
     #[inline(never)]
     pub(crate) fn current() -> ThreadToken {
         static NEXT: AtomicU64 = AtomicU64::new(1);
+        ThreadToken::watch_forks();
         ThreadToken {
             thread: with(|local| match local.id.get() {
                 0 => {
@@ -257,6 +258,18 @@ impl Local {
         std::mem::forget(self.orphans.take());
         std::mem::forget(self.wait_sets.take());
         self.watched.take();
+        self.blocking.set(0);
+        if self.initialized.get() && !in_job() {
+            // OpenSSL's own pool counts the parent's, too.
+            // SAFETY: no job is running; those in flight here are the parent's, and never resumed.
+            // What they use is not in the pool, and stays. After the clean-up the thread has none.
+            unsafe {
+                ffi::ASYNC_cleanup_thread();
+                if let Some(max) = self.settings.get().max_jobs {
+                    ffi::ASYNC_init_thread(max, 0);
+                }
+            }
+        }
     }
 
     fn has_room(&self) -> bool {

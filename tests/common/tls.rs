@@ -16,27 +16,44 @@ use openssl::ssl::{
 use openssl::x509::{X509NameBuilder, X509};
 use openssl_async_jobs::{ErrorCodeExt, SslAsyncExt, SslContextBuilderAsyncExt};
 
-/// One certificate for all: the tests are not about who is who.
+/// One certificate for all: most tests are not about who is who.
 pub fn identity() -> &'static (X509, PKey<Private>) {
     static IDENTITY: OnceLock<(X509, PKey<Private>)> = OnceLock::new();
-    IDENTITY.get_or_init(|| {
-        let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
-        let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
-        let mut name = X509NameBuilder::new().unwrap();
-        name.append_entry_by_text("CN", "test").unwrap();
-        let name = name.build();
-        let mut cert = X509::builder().unwrap();
-        cert.set_version(2).unwrap();
-        cert.set_subject_name(&name).unwrap();
-        cert.set_issuer_name(&name).unwrap();
-        cert.set_pubkey(&key).unwrap();
-        cert.set_not_before(&Asn1Time::days_from_now(0).unwrap())
-            .unwrap();
-        cert.set_not_after(&Asn1Time::days_from_now(2).unwrap())
-            .unwrap();
-        cert.sign(&key, MessageDigest::sha256()).unwrap();
-        (cert.build(), key)
-    })
+    IDENTITY.get_or_init(new_identity)
+}
+
+/// Another certificate, and its key.
+pub fn new_identity() -> (X509, PKey<Private>) {
+    certify("test", |own| own.clone())
+}
+
+/// One that is not self-signed.
+pub fn issued_identity() -> (X509, PKey<Private>) {
+    certify("issuer", |_| identity().1.clone())
+}
+
+fn certify(
+    issuer: &str,
+    signer: impl FnOnce(&PKey<Private>) -> PKey<Private>,
+) -> (X509, PKey<Private>) {
+    let name = |name: &str| {
+        let mut builder = X509NameBuilder::new().unwrap();
+        builder.append_entry_by_text("CN", name).unwrap();
+        builder.build()
+    };
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+    let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
+    let mut cert = X509::builder().unwrap();
+    cert.set_version(2).unwrap();
+    cert.set_subject_name(&name("test")).unwrap();
+    cert.set_issuer_name(&name(issuer)).unwrap();
+    cert.set_pubkey(&key).unwrap();
+    cert.set_not_before(&Asn1Time::days_from_now(0).unwrap())
+        .unwrap();
+    cert.set_not_after(&Asn1Time::days_from_now(2).unwrap())
+        .unwrap();
+    cert.sign(&signer(&key), MessageDigest::sha256()).unwrap();
+    (cert.build(), key)
 }
 
 /// A server context whose connections run as jobs, with this servername callback.
