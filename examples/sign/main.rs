@@ -175,14 +175,17 @@ fn sign_in_jobs(
     }
     let elapsed = start.elapsed();
     let mut verifier = Verifier::new(MessageDigest::sha256(), key)?;
-    if !verifier.verify_oneshot(&last, data)? {
+    verifier.update(data)?;
+    if !verifier.verify(&last)? {
         return Err("a signature made in a job is wrong".into());
     }
     Ok((elapsed, most))
 }
 
 fn sign(key: &PKeyRef<Private>, data: &[u8]) -> Result<Vec<u8>> {
-    Ok(Signer::new(MessageDigest::sha256(), key)?.sign_oneshot_to_vec(data)?)
+    let mut signer = Signer::new(MessageDigest::sha256(), key)?;
+    signer.update(data)?;
+    Ok(signer.sign_to_vec()?)
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {

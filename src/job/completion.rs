@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use std::task::Waker;
 
 use atomic_waker::AtomicWaker;
+#[cfg(any(ossl300, test))]
 use libc::c_void;
 
 use crate::job::waker::wake_quietly;
@@ -46,16 +47,19 @@ struct Free {
 pub(crate) struct Token(usize);
 
 impl Token {
+    #[cfg(any(ossl300, test))] // Before, no callback carries it.
     pub(crate) fn as_ptr(self) -> *mut c_void {
         self.0 as *mut c_void
     }
 
+    #[cfg(any(ossl300, test))] // Before, no callback carries it.
     pub(crate) fn from_ptr(token: *mut c_void) -> Token {
         Token(token as usize)
     }
 
     /// The callback: the flag, if the generation is the current one, and the waker. From any
     /// thread; does not panic.
+    #[cfg(any(ossl300, test))]
     pub(crate) fn complete(self) {
         let Some((cell, generation)) = self.cell() else {
             return;

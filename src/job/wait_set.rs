@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use std::ptr::NonNull;
 use std::task::Waker;
 
-use libc::{c_int, c_void};
+use libc::c_int;
 
 use crate::ffi;
 use crate::job::completion::{Completion, Token};
@@ -158,7 +158,7 @@ impl Drop for WaitSet {
 
 /// `ASYNC_callback_fn`: on any thread, at any time (H8).
 #[cfg(ossl300)]
-unsafe extern "C" fn completed(token: *mut c_void) -> c_int {
+unsafe extern "C" fn completed(token: *mut libc::c_void) -> c_int {
     Token::from_ptr(token).complete();
     1
 }
