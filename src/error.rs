@@ -67,6 +67,11 @@ pub enum Error {
     },
     /// This `Ssl` ran its first job before it was given a callback, and libssl looks only then.
     CallbackTooLate,
+    /// This `Ssl` is not for TLS over a stream of bytes.
+    NotTls {
+        /// What it is for: `"DTLS"` or `"QUIC"`.
+        protocol: &'static str,
+    },
     /// An error of libcrypto.
     OpenSsl(ErrorStack),
     /// An error of libssl.
@@ -76,6 +81,19 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the operation is to be called again when what it waits for has come, as on a
+    /// non-blocking transport.
+    ///
+    /// ```
+    /// use openssl_async_jobs::Error;
+    /// use std::io;
+    ///
+    /// assert!(Error::from(io::Error::from(io::ErrorKind::WouldBlock)).is_would_block());
+    /// ```
+    pub fn is_would_block(&self) -> bool {
+        matches!(self, Error::Io(e) if e.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// For what the linked OpenSSL is too old to have.
     #[cfg(not(ossl300))]
     pub(crate) fn since_300(what: &'static str) -> Error {
@@ -130,6 +148,11 @@ impl fmt::Display for Error {
                 "this Ssl has run its first job, and libssl takes a callback before that only: \
                  set it on the new Ssl",
             ),
+            Error::NotTls { protocol } => write!(
+                f,
+                "this Ssl is for {protocol}, which needs datagrams: make it of a context with \
+                 SslMethod::tls() (or tls_client, tls_server)"
+            ),
             Error::OpenSsl(e) => write!(f, "OpenSSL: {e}"),
             Error::Ssl(e) => e.fmt(f),
             Error::Io(e) => e.fmt(f),
@@ -174,9 +197,10 @@ impl From<Error> for io::Error {
             Error::Unsupported { .. } => io::ErrorKind::Unsupported,
             Error::KeyInUse { .. } => io::ErrorKind::AlreadyExists,
             Error::KeyNotFound => io::ErrorKind::NotFound,
-            Error::PoolSize { .. } | Error::InvalidFd { .. } | Error::BufferTooSmall { .. } => {
-                io::ErrorKind::InvalidInput
-            }
+            Error::PoolSize { .. }
+            | Error::InvalidFd { .. }
+            | Error::BufferTooSmall { .. }
+            | Error::NotTls { .. } => io::ErrorKind::InvalidInput,
             _ => io::ErrorKind::Other,
         };
         io::Error::new(kind, e)

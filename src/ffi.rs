@@ -1,5 +1,5 @@
 //! The declarations that openssl-sys lacks: all of `openssl/async.h`, and what `openssl/ssl.h`
-//! has of asynchronous operation.
+//! has of asynchronous operation and of telling TLS from other protocols.
 //!
 //! Grouped by the OpenSSL version that added them; the names, the types and the order are those
 //! of the headers. `systest` compiles every line of this file against the headers of each OpenSSL
@@ -172,6 +172,8 @@ extern "C" {
         delfd: *mut OSSL_ASYNC_FD,
         numdelfds: *mut size_t,
     ) -> c_int;
+
+    pub fn SSL_is_dtls(s: *const SSL) -> c_int;
 }
 
 // openssl/ssl.h, OpenSSL 3.0
@@ -187,4 +189,11 @@ extern "C" {
     pub fn SSL_set_async_callback(s: *mut SSL, callback: SSL_async_callback_fn) -> c_int;
     pub fn SSL_set_async_callback_arg(s: *mut SSL, arg: *mut c_void) -> c_int;
     pub fn SSL_get_async_status(s: *mut SSL, status: *mut c_int) -> c_int;
+}
+
+// openssl/ssl.h, OpenSSL 3.2
+
+#[cfg(ossl320)]
+extern "C" {
+    pub fn SSL_is_quic(s: *const SSL) -> c_int;
 }

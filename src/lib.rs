@@ -96,6 +96,7 @@ pub mod ffi;
 mod job;
 mod ssl_ext;
 mod status;
+mod tls;
 
 pub use crate::error::Error;
 pub use crate::job::{
@@ -104,6 +105,7 @@ pub use crate::job::{
 };
 pub use crate::ssl_ext::{ErrorCodeExt, SslAsyncExt, SslContextBuilderAsyncExt};
 pub use crate::status::AsyncStatus;
+pub use crate::tls::{AsyncPolicy, Connection, Interest, Progress, Role, SslStream};
 
 /// The README's example compiles.
 #[cfg(doctest)]

@@ -9,5 +9,6 @@ pub mod handshake;
 pub mod job;
 #[cfg(target_os = "linux")]
 pub mod maps;
+pub mod memory;
 pub mod thread;
 pub mod tls;

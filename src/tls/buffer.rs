@@ -1,0 +1,146 @@
+//! Ciphertext on its way, in memory that is the thread's as long as there is none.
+
+use std::cell::RefCell;
+
+/// What a buffer has at first, in bytes: several records of 16 KiB, for one call of the transport.
+pub(crate) const PIECE: usize = 64 * 1024;
+/// How many a thread keeps for its connections. A buffer is in use between two calls of the
+/// transport, as a rule, so few are enough for many connections.
+const KEPT: usize = 16;
+
+thread_local! {
+    static FREE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Bytes in order: added at the end, taken from the start. Without any it holds no memory.
+#[derive(Default)]
+pub(crate) struct Buffer {
+    /// Initialized throughout, so that any transport can read into it.
+    memory: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Buffer {
+    pub(crate) fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.memory[self.start..self.end]
+    }
+
+    /// Room for at least so many bytes more; what is written there [`add`](Self::add) adds.
+    pub(crate) fn room(&mut self, at_least: usize) -> &mut [u8] {
+        if self.memory.is_empty() {
+            let kept = FREE.try_with(|free| free.borrow_mut().pop()).ok().flatten();
+            self.memory = kept.unwrap_or_else(|| vec![0; PIECE]);
+        }
+        if self.memory.len() - self.end < at_least {
+            self.memory.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+            if self.memory.len() - self.end < at_least {
+                let len = (self.end + at_least).max(2 * self.memory.len());
+                self.memory.resize(len, 0);
+            }
+        }
+        &mut self.memory[self.end..]
+    }
+
+    /// Adds so many bytes, which are in the [`room`](Self::room).
+    pub(crate) fn add(&mut self, bytes: usize) {
+        assert!(bytes <= self.memory.len() - self.end, "more than the room");
+        self.end += bytes;
+        self.give_back_if_empty();
+    }
+
+    pub(crate) fn extend(&mut self, bytes: &[u8]) {
+        self.room(bytes.len())[..bytes.len()].copy_from_slice(bytes);
+        self.add(bytes.len());
+    }
+
+    /// Takes so many bytes away.
+    pub(crate) fn consume(&mut self, bytes: usize) {
+        assert!(bytes <= self.len(), "more than there is");
+        self.start += bytes;
+        self.give_back_if_empty();
+    }
+
+    fn give_back_if_empty(&mut self) {
+        if !self.is_empty() {
+            return;
+        }
+        (self.start, self.end) = (0, 0);
+        let memory = std::mem::take(&mut self.memory);
+        if memory.len() == PIECE {
+            // At the thread's end it is only dropped.
+            let _ = FREE.try_with(|free| {
+                let mut free = free.borrow_mut();
+                if free.len() < KEPT {
+                    free.push(memory);
+                }
+            });
+        }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        (self.start, self.end) = (0, 0);
+        self.give_back_if_empty();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_come_out_as_they_went_in() {
+        let mut buffer = Buffer::default();
+        let mut expected = std::collections::VecDeque::new();
+        let mut next = 0_u8;
+        for step in 0..2000_usize {
+            let piece: Vec<u8> = (0..step % 977)
+                .map(|n| next.wrapping_add(n as u8))
+                .collect();
+            next = next.wrapping_add(7);
+            buffer.extend(&piece);
+            expected.extend(&piece);
+            let taken = (step * 31 % 1009).min(buffer.len());
+            assert!(buffer.bytes()[..taken].iter().eq(expected.range(..taken)));
+            buffer.consume(taken);
+            expected.drain(..taken);
+        }
+        assert!(buffer.bytes().iter().eq(&expected));
+    }
+
+    #[test]
+    fn an_empty_buffer_holds_no_memory_and_the_next_one_has_it() {
+        let mut first = Buffer::default();
+        first.extend(b"abc");
+        let place = first.memory.as_ptr();
+        first.consume(3);
+        assert_eq!(first.memory.capacity(), 0);
+        let mut second = Buffer::default();
+        assert_eq!(second.room(1).as_ptr(), place);
+        second.add(0);
+        assert_eq!(second.memory.capacity(), 0);
+    }
+
+    #[test]
+    fn it_grows_for_more_than_a_piece_and_that_is_not_kept() {
+        let mut buffer = Buffer::default();
+        let large: Vec<u8> = (0..3 * PIECE).map(|n| n as u8).collect();
+        buffer.extend(&large[..10]);
+        buffer.extend(&large[10..]);
+        assert_eq!(buffer.bytes(), large);
+        buffer.consume(large.len());
+        assert!(FREE.with(|free| free.borrow().iter().all(|memory| memory.len() == PIECE)));
+    }
+}

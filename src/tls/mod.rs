@@ -1,0 +1,20 @@
+//! TLS connections whose operations run as jobs.
+
+mod buffer;
+mod connection;
+#[cfg(ossl111)]
+mod early_data;
+mod interest;
+mod kept;
+mod operation;
+mod policy;
+mod progress;
+mod session;
+mod stream;
+mod wire;
+
+pub use connection::Connection;
+pub use interest::Interest;
+pub use policy::{AsyncPolicy, Role};
+pub use progress::Progress;
+pub use stream::SslStream;

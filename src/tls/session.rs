@@ -1,0 +1,76 @@
+//! What a connection and its job in flight share: the `Ssl` and its wire (H2, H3).
+
+use std::cell::UnsafeCell;
+use std::rc::Rc;
+
+use foreign_types::ForeignTypeRef;
+use openssl::ssl::{Ssl, SslRef, SslStream};
+
+use crate::error::Error;
+use crate::ffi;
+use crate::ssl_ext::SslAsyncExt;
+use crate::tls::wire::{Wire, WireEnd};
+
+/// On the heap, and alive until the last job on it has ended.
+pub(crate) struct Session {
+    /// rust-openssl's own stream, so that errors are its own. Whoever runs an operation has it.
+    stream: UnsafeCell<SslStream<WireEnd>>,
+    /// The stream's, to be looked at while an operation has the stream.
+    ssl: *mut openssl_sys::SSL,
+    pub(crate) wire: Rc<Wire>,
+}
+
+impl Session {
+    pub(crate) fn new(ssl: Ssl) -> Result<Rc<Session>, Error> {
+        refuse_datagrams(&ssl)?;
+        // A job of libssl's own would use the caller's buffers (H2).
+        // SAFETY: nothing is paused on an `Ssl` that nobody else has, and without the mode nothing
+        // will be.
+        unsafe { ssl.set_async_mode(false) };
+        let raw = ssl.as_ptr();
+        let wire = Rc::new(Wire::default());
+        let stream = SslStream::new(ssl, WireEnd(Rc::clone(&wire)))?;
+        Ok(Rc::new(Session {
+            stream: UnsafeCell::new(stream),
+            ssl: raw,
+            wire,
+        }))
+    }
+
+    pub(crate) fn ssl(&self) -> &SslRef {
+        // SAFETY: the stream owns it, and lives as long as `self`.
+        unsafe { SslRef::from_ptr(self.ssl) }
+    }
+
+    /// # Safety
+    ///
+    /// No operation is in flight, and nobody else has it.
+    #[allow(clippy::mut_from_ref)] // Shared with the job, which has it while it is in flight.
+    pub(crate) unsafe fn ssl_mut(&self) -> &mut SslRef {
+        // SAFETY: as in `ssl`; the caller's.
+        unsafe { SslRef::from_ptr_mut(self.ssl) }
+    }
+
+    /// # Safety
+    ///
+    /// The caller runs the one operation, and nobody else has the stream meanwhile.
+    #[allow(clippy::mut_from_ref)] // Likewise.
+    pub(crate) unsafe fn stream(&self) -> &mut SslStream<WireEnd> {
+        // SAFETY: the caller's.
+        unsafe { &mut *self.stream.get() }
+    }
+}
+
+/// A stream has no edges; DTLS and QUIC need those of their datagrams.
+fn refuse_datagrams(ssl: &SslRef) -> Result<(), Error> {
+    // SAFETY: a live SSL.
+    if unsafe { ffi::SSL_is_dtls(ssl.as_ptr()) } != 0 {
+        return Err(Error::NotTls { protocol: "DTLS" });
+    }
+    #[cfg(ossl320)]
+    // SAFETY: likewise.
+    if unsafe { ffi::SSL_is_quic(ssl.as_ptr()) } != 0 {
+        return Err(Error::NotTls { protocol: "QUIC" });
+    }
+    Ok(())
+}

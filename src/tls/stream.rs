@@ -1,0 +1,597 @@
+//! A TLS stream for std: `Read` and `Write` over a transport that is read and written.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use openssl::ssl::{self, ErrorCode, ShutdownResult, Ssl, SslRef};
+
+use crate::error::Error;
+use crate::job::{noop_waker, try_block_on, WakeFd, Watcher};
+use crate::tls::{AsyncPolicy, Connection, Interest, Progress, Role};
+
+/// A TLS stream over `S`, whose operations run as asynchronous jobs as its [`AsyncPolicy`] says.
+///
+/// It is used as rust-openssl's [`SslStream`](openssl::ssl::SslStream). On a blocking transport its
+/// operations block, also while a job is paused: they wait with poll(2), and other jobs of the
+/// thread that nobody owns any more go on meanwhile. On a non-blocking one they answer
+/// [`WouldBlock`](ErrorKind::WouldBlock), [`interest`](Self::interest) says what to poll for, and
+/// then any operation may be called, with any buffer: see [`Connection`].
+///
+/// See [`SSL_read(3)`](https://docs.openssl.org/master/man3/SSL_read/) and
+/// [`ASYNC_start_job(3)`](https://docs.openssl.org/master/man3/ASYNC_start_job/). OpenSSL 1.1.0 and
+/// later.
+///
+/// # Send
+///
+/// It is neither `Send` nor `Sync`: it may have a job in flight (H1).
+///
+/// ```compile_fail
+/// fn send<T: Send>() {}
+/// send::<openssl_async_jobs::SslStream<std::net::TcpStream>>();
+/// ```
+///
+/// # Dropping it
+///
+/// As for a [`Connection`]: safe at any time. No `close_notify` is sent; [`shutdown`](Self::shutdown)
+/// does that.
+///
+/// # Example
+///
+/// ```no_run
+/// use openssl::ssl::{SslConnector, SslMethod};
+/// use openssl_async_jobs::SslStream;
+/// use std::io::{Read, Write};
+/// use std::net::TcpStream;
+///
+/// let connector = SslConnector::builder(SslMethod::tls_client())?.build();
+/// let ssl = connector.configure()?.into_ssl("example.org")?;
+/// let mut stream = SslStream::new(ssl, TcpStream::connect("example.org:443")?)?;
+/// stream.connect()?;
+/// stream.write_all(b"GET / HTTP/1.0\r\nHost: example.org\r\n\r\n")?;
+/// let mut answer = Vec::new();
+/// stream.read_to_end(&mut answer)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct SslStream<S> {
+    connection: Connection,
+    transport: S,
+    blocks: fn(&S) -> bool,
+    /// Whether the last operation waits for the transport to be readable.
+    wants_read: bool,
+    /// For pollers, from the first pause on.
+    wake: Option<(Arc<WakeFd>, Waker)>,
+}
+
+/// What an operation may do while the transport does not take what there is to send.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unsent {
+    /// Receive: the peer may have to send before it reads.
+    Receives,
+    /// Nothing: more and more would be received that nobody reads.
+    Waits,
+}
+
+impl<S: Read + Write + AsFd> SslStream<S> {
+    /// A stream over a socket, before the handshake. Whether operations block is what the socket is
+    /// set to do (`O_NONBLOCK`) at the time.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Connection::new`].
+    ///
+    /// ```
+    /// use openssl::ssl::{Ssl, SslContext, SslMethod};
+    /// use openssl_async_jobs::{Error, SslStream};
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// let context = SslContext::builder(SslMethod::tls())?.build();
+    /// let (socket, _peer) = UnixStream::pair()?;
+    /// socket.set_nonblocking(true)?;
+    /// let mut stream = SslStream::new(Ssl::new(&context)?, socket)?;
+    /// assert!(stream.connect().unwrap_err().is_would_block());
+    /// assert!(stream.interest().readable);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn new(ssl: Ssl, socket: S) -> Result<SslStream<S>, Error> {
+        SslStream::with(ssl, socket, |socket| {
+            // SAFETY: a file descriptor that is borrowed; the flags are only read.
+            let flags = unsafe { libc::fcntl(socket.as_fd().as_raw_fd(), libc::F_GETFL) };
+            flags & libc::O_NONBLOCK == 0
+        })
+    }
+}
+
+impl<S: AsFd> SslStream<S> {
+    /// Waits with poll(2) for what [`interest`](Self::interest) says: false when the time-out, if
+    /// there is one, is over before.
+    ///
+    /// # Errors
+    ///
+    /// Those of poll(2).
+    ///
+    /// ```
+    /// # use openssl_async_jobs::{Error, SslStream};
+    /// # use std::net::TcpStream;
+    /// fn accept(stream: &mut SslStream<TcpStream>) -> Result<(), Error> {
+    ///     loop {
+    ///         match stream.accept() {
+    ///             Err(e) if e.is_would_block() => stream.wait(None).map(|_| ())?,
+    ///             done => return done,
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn wait(&self, timeout: Option<Duration>) -> io::Result<bool> {
+        self.interest().wait(self.transport.as_fd(), timeout)
+    }
+}
+
+impl<S: Read + Write> SslStream<S> {
+    /// A stream over any transport, which is told to be a blocking one or not: whether the
+    /// operations of the stream wait for paused jobs. When the transport answers `WouldBlock`, so do
+    /// they, in any case.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Connection::new`].
+    ///
+    /// ```
+    /// use openssl::ssl::{Ssl, SslContext, SslMethod};
+    /// use openssl_async_jobs::{Error, SslStream};
+    ///
+    /// struct Tunnel;
+    /// # impl std::io::Read for Tunnel {
+    /// #     fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> { Ok(0) }
+    /// # }
+    /// # impl std::io::Write for Tunnel {
+    /// #     fn write(&mut self, from: &[u8]) -> std::io::Result<usize> { Ok(from.len()) }
+    /// #     fn flush(&mut self) -> std::io::Result<()> { Ok(()) }
+    /// # }
+    /// let context = SslContext::builder(SslMethod::tls())?.build();
+    /// let mut stream = SslStream::over(Ssl::new(&context)?, Tunnel, true)?;
+    /// stream.connect().unwrap_err(); // the tunnel has an end at once
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn over(ssl: Ssl, transport: S, blocking: bool) -> Result<SslStream<S>, Error> {
+        SslStream::with(
+            ssl,
+            transport,
+            match blocking {
+                true => |_| true,
+                false => |_| false,
+            },
+        )
+    }
+
+    fn with(ssl: Ssl, transport: S, blocks: fn(&S) -> bool) -> Result<SslStream<S>, Error> {
+        Ok(SslStream {
+            connection: Connection::without_role(ssl)?,
+            transport,
+            blocks,
+            wants_read: false,
+            wake: None,
+        })
+    }
+
+    /// The handshake as a client (`SSL_connect`).
+    ///
+    /// # Errors
+    ///
+    /// Of the transport, [`Error::Io`], among them `WouldBlock`; of libssl, [`Error::Ssl`].
+    ///
+    /// ```
+    /// # use openssl_async_jobs::{Error, SslStream};
+    /// # fn f(stream: &mut SslStream<std::net::TcpStream>) -> Result<(), Error> {
+    /// stream.connect()
+    /// # }
+    /// ```
+    pub fn connect(&mut self) -> Result<(), Error> {
+        self.connection.set_role(Role::Client);
+        self.do_handshake()
+    }
+
+    /// The handshake as a server (`SSL_accept`).
+    ///
+    /// # Errors
+    ///
+    /// As for [`connect`](Self::connect).
+    ///
+    /// ```
+    /// # use openssl_async_jobs::{Error, SslStream};
+    /// # fn f(stream: &mut SslStream<std::net::TcpStream>) -> Result<(), Error> {
+    /// stream.accept()
+    /// # }
+    /// ```
+    pub fn accept(&mut self) -> Result<(), Error> {
+        self.connection.set_role(Role::Server);
+        self.do_handshake()
+    }
+
+    /// The handshake, as what the `Ssl` was set to be (`SSL_do_handshake`).
+    ///
+    /// # Errors
+    ///
+    /// As for [`connect`](Self::connect).
+    ///
+    /// ```
+    /// # use openssl_async_jobs::{Error, SslStream};
+    /// # fn f(stream: &mut SslStream<std::net::TcpStream>) -> Result<(), Error> {
+    /// stream.ssl_mut().expect("nothing is in flight").set_accept_state();
+    /// stream.do_handshake()
+    /// # }
+    /// ```
+    pub fn do_handshake(&mut self) -> Result<(), Error> {
+        self.drive(Unsent::Receives, Connection::poll_handshake)?;
+        Ok(self.send()?)
+    }
+
+    /// Reads plaintext (`SSL_read`), and tells an end of the stream from an error, as [`Read`] does
+    /// not.
+    ///
+    /// # Errors
+    ///
+    /// As for [`connect`](Self::connect), and
+    /// [`ZERO_RETURN`](openssl::ssl::ErrorCode::ZERO_RETURN) when the peer has closed the
+    /// connection.
+    ///
+    /// ```
+    /// # use openssl_async_jobs::{Error, SslStream};
+    /// # fn f(stream: &mut SslStream<std::net::TcpStream>) -> Result<usize, Error> {
+    /// let mut buffer = [0; 1024];
+    /// stream.ssl_read(&mut buffer)
+    /// # }
+    /// ```
+    pub fn ssl_read(&mut self, to: &mut [u8]) -> Result<usize, Error> {
+        self.drive(Unsent::Receives, |connection, cx| {
+            connection.poll_read(cx, to)
+        })
+    }
+
+    /// Reads plaintext and leaves it for the next read (`SSL_peek`).
+    ///
+    /// # Errors
+    ///
+    /// As for [`ssl_read`](Self::ssl_read).
+    ///
+    /// ```
+    /// # use openssl_async_jobs::{Error, SslStream};
+    /// # fn f(stream: &mut SslStream<std::net::TcpStream>) -> Result<usize, Error> {
+    /// let mut first = [0];
+    /// stream.ssl_peek(&mut first)
+    /// # }
+    /// ```
+    pub fn ssl_peek(&mut self, to: &mut [u8]) -> Result<usize, Error> {
+        self.drive(Unsent::Receives, |connection, cx| {
+            connection.poll_peek(cx, to)
+        })
+    }
+
+    /// Writes plaintext (`SSL_write`), and offers it to the transport. What a non-blocking
+    /// transport does not take is kept, and sent before anything else.
+    ///
+    /// # Errors
+    ///
+    /// As for [`connect`](Self::connect).
+    ///
+    /// ```
+    /// # use openssl_async_jobs::{Error, SslStream};
+    /// # fn f(stream: &mut SslStream<std::net::TcpStream>) -> Result<usize, Error> {
+    /// stream.ssl_write(b"hello")
+    /// # }
+    /// ```
+    pub fn ssl_write(&mut self, from: &[u8]) -> Result<usize, Error> {
+        let written = self.drive(Unsent::Waits, |connection, cx| {
+            connection.poll_write(cx, from)
+        })?;
+        if self.blocks() {
+            // It is not only accepted: a caller that goes on to block elsewhere has sent it.
+            self.drive(Unsent::Waits, Connection::poll_flush)?;
+        }
+        self.send_now()?;
+        Ok(written)
+    }
+
+    /// Sends what was written: it is done when the transport has taken all.
+    fn flush_ciphertext(&mut self) -> Result<(), Error> {
+        self.drive(Unsent::Waits, Connection::poll_flush)
+    }
+
+    /// Reads early data, on a server before its handshake; 0 when there is no more
+    /// (`SSL_read_early_data`, OpenSSL 1.1.1).
+    ///
+    /// # Errors
+    ///
+    /// As for [`connect`](Self::connect).
+    ///
+    /// ```
+    /// # use openssl_async_jobs::{Error, SslStream};
+    /// # fn f(stream: &mut SslStream<std::net::TcpStream>) -> Result<usize, Error> {
+    /// stream.ssl_mut().expect("nothing is in flight").set_accept_state();
+    /// let mut buffer = [0; 1024];
+    /// stream.read_early_data(&mut buffer)
+    /// # }
+    /// ```
+    #[cfg(ossl111)]
+    pub fn read_early_data(&mut self, to: &mut [u8]) -> Result<usize, Error> {
+        self.drive(Unsent::Receives, |connection, cx| {
+            connection.poll_read_early_data(cx, to)
+        })
+    }
+
+    /// Writes early data (`SSL_write_early_data`, OpenSSL 1.1.1).
+    ///
+    /// # Errors
+    ///
+    /// As for [`connect`](Self::connect).
+    ///
+    /// ```
+    /// # use openssl_async_jobs::{Error, SslStream};
+    /// # fn f(stream: &mut SslStream<std::net::TcpStream>) -> Result<usize, Error> {
+    /// stream.ssl_mut().expect("nothing is in flight").set_connect_state();
+    /// stream.write_early_data(b"GET /")
+    /// # }
+    /// ```
+    #[cfg(ossl111)]
+    pub fn write_early_data(&mut self, from: &[u8]) -> Result<usize, Error> {
+        let written = self.drive(Unsent::Receives, |connection, cx| {
+            connection.poll_write_early_data(cx, from)
+        })?;
+        self.send_now()?;
+        Ok(written)
+    }
+
+    /// Closes the connection (`SSL_shutdown`): first [`Sent`](ShutdownResult::Sent); the next call
+    /// waits for the peer, and then [`Received`](ShutdownResult::Received).
+    ///
+    /// # Errors
+    ///
+    /// As for [`connect`](Self::connect).
+    ///
+    /// ```
+    /// # use openssl_async_jobs::{Error, SslStream};
+    /// use openssl::ssl::ShutdownResult;
+    /// # fn f(stream: &mut SslStream<std::net::TcpStream>) -> Result<(), Error> {
+    /// while stream.shutdown()? != ShutdownResult::Received {}
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn shutdown(&mut self) -> Result<ShutdownResult, Error> {
+        let result = self.drive(Unsent::Receives, Connection::poll_shutdown)?;
+        if let Err(e) = self.send() {
+            // It is not closed before the peer can know: said when it is called again.
+            self.connection.keep_shutdown(result);
+            return Err(e.into());
+        }
+        Ok(result)
+    }
+
+    /// Calls an operation until it is done.
+    fn drive<T>(
+        &mut self,
+        unsent: Unsent,
+        mut operation: impl FnMut(&mut Connection, &mut Context<'_>) -> Result<Progress<T>, ssl::Error>,
+    ) -> Result<T, Error> {
+        self.wants_read = false;
+        loop {
+            match self.poll(&mut operation)? {
+                Progress::Done(value) => return Ok(value),
+                Progress::WantsCiphertext => self.receive()?,
+                Progress::HasCiphertext => match self.send() {
+                    Err(e) if e.kind() == ErrorKind::WouldBlock && unsent == Unsent::Receives => {
+                        self.receive()?;
+                    }
+                    sent => sent?,
+                },
+                Progress::Pending => return Err(Error::Io(ErrorKind::WouldBlock.into())),
+            }
+        }
+    }
+
+    /// Calls an operation; if it pauses, waits for it on a blocking transport, and else has its
+    /// waker make the wake fd readable.
+    fn poll<T>(
+        &mut self,
+        operation: &mut impl FnMut(&mut Connection, &mut Context<'_>) -> Result<Progress<T>, ssl::Error>,
+    ) -> Result<Progress<T>, Error> {
+        self.connection.set_watcher(Watcher::Owner);
+        let polled = match &self.wake {
+            Some((fd, waker)) => {
+                fd.clear();
+                operation(&mut self.connection, &mut Context::from_waker(waker))
+            }
+            // It costs a file descriptor, which most operations never need.
+            None => operation(
+                &mut self.connection,
+                &mut Context::from_waker(&noop_waker()),
+            ),
+        };
+        match polled? {
+            Progress::Pending if self.blocks() => {
+                self.connection.set_watcher(Watcher::Crate);
+                let polled = try_block_on(
+                    poll_fn(|cx| match operation(&mut self.connection, cx) {
+                        Ok(Progress::Pending) => Poll::Pending,
+                        other => Poll::Ready(other),
+                    }),
+                    None,
+                )?;
+                match polled {
+                    Ok(progress) => Ok(progress?),
+                    Err(_) => unreachable!("there is no time-out"),
+                }
+            }
+            Progress::Pending if self.wake.is_none() => {
+                let fd = Arc::new(WakeFd::new()?);
+                let waker = Waker::from(Arc::clone(&fd));
+                let polled = operation(&mut self.connection, &mut Context::from_waker(&waker));
+                self.wake = Some((fd, waker));
+                Ok(polled?)
+            }
+            other => Ok(other),
+        }
+    }
+
+    fn blocks(&self) -> bool {
+        (self.blocks)(&self.transport)
+    }
+
+    /// Receives something, or the end.
+    fn receive(&mut self) -> Result<(), Error> {
+        loop {
+            match self.connection.receive_from(&mut self.transport) {
+                Ok(_) => return Ok(()),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => {
+                    self.wants_read |= e.kind() == ErrorKind::WouldBlock;
+                    return Err(e.into());
+                }
+            }
+        }
+    }
+
+    /// Sends all there is.
+    fn send(&mut self) -> io::Result<()> {
+        while self.connection.unsent() > 0 {
+            match self.connection.send_to(&mut self.transport) {
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                sent => sent.map(|_| ())?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what the transport takes; the rest goes before what comes next.
+    fn send_now(&mut self) -> Result<(), Error> {
+        match self.send() {
+            Err(e) if e.kind() != ErrorKind::WouldBlock => Err(e.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<S> SslStream<S> {
+    /// What the last operation that answered `WouldBlock` waits for, and what there is to send.
+    ///
+    /// ```
+    /// # use openssl_async_jobs::SslStream;
+    /// # fn f(stream: &SslStream<std::net::TcpStream>) {
+    /// let interest = stream.interest();
+    /// for fd in interest.fds { /* add it to the poller, to be readable */ }
+    /// # }
+    /// ```
+    pub fn interest(&self) -> Interest {
+        let mut fds = Vec::new();
+        if self.connection.is_in_flight() {
+            self.connection.wait_fds(&mut fds);
+            fds.extend(self.wake.as_ref().map(|(fd, _)| fd.as_raw_fd()));
+        }
+        Interest {
+            readable: self.wants_read,
+            writable: self.connection.unsent() > 0,
+            fds,
+        }
+    }
+
+    /// Which operations run as jobs from now on.
+    ///
+    /// ```
+    /// # use openssl_async_jobs::{AsyncPolicy, SslStream};
+    /// # fn f(stream: &mut SslStream<std::net::TcpStream>) {
+    /// stream.set_policy(AsyncPolicy::Always);
+    /// # }
+    /// ```
+    pub fn set_policy(&mut self, policy: AsyncPolicy) {
+        self.connection.set_policy(policy);
+    }
+
+    /// The `Ssl`, to look at.
+    ///
+    /// ```
+    /// # use openssl_async_jobs::SslStream;
+    /// # fn f(stream: &SslStream<std::net::TcpStream>) -> &str {
+    /// stream.ssl().version_str()
+    /// # }
+    /// ```
+    pub fn ssl(&self) -> &SslRef {
+        self.connection.ssl()
+    }
+
+    /// The `Ssl`, to change; `None` while an operation is in flight.
+    ///
+    /// ```
+    /// # use openssl_async_jobs::SslStream;
+    /// # fn f(stream: &mut SslStream<std::net::TcpStream>) {
+    /// if let Some(ssl) = stream.ssl_mut() {
+    ///     ssl.set_accept_state();
+    /// }
+    /// # }
+    /// ```
+    pub fn ssl_mut(&mut self) -> Option<&mut SslRef> {
+        self.connection.ssl_mut()
+    }
+
+    /// The transport.
+    ///
+    /// ```
+    /// # use openssl_async_jobs::SslStream;
+    /// # fn f(stream: &SslStream<std::net::TcpStream>) -> std::io::Result<std::net::SocketAddr> {
+    /// stream.get_ref().peer_addr()
+    /// # }
+    /// ```
+    pub fn get_ref(&self) -> &S {
+        &self.transport
+    }
+
+    /// The transport, to change. What is read from it or written to it is missed by TLS.
+    ///
+    /// ```
+    /// # use openssl_async_jobs::SslStream;
+    /// # fn f(stream: &mut SslStream<std::net::TcpStream>) -> std::io::Result<()> {
+    /// stream.get_mut().set_nodelay(true)
+    /// # }
+    /// ```
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.transport
+    }
+}
+
+impl<S: Read + Write> Read for SslStream<S> {
+    /// 0 is the end of the stream: the peer's `close_notify`, or where OpenSSL does not take it for
+    /// an error, that of the transport.
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        match self.ssl_read(to) {
+            Err(Error::Ssl(e)) if is_end(&e) => Ok(0),
+            other => Ok(other?),
+        }
+    }
+}
+
+/// As rust-openssl's stream has it.
+fn is_end(e: &ssl::Error) -> bool {
+    e.code() == ErrorCode::ZERO_RETURN || (e.code() == ErrorCode::SYSCALL && e.io_error().is_none())
+}
+
+impl<S: Read + Write> Write for SslStream<S> {
+    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        Ok(self.ssl_write(from)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.flush_ciphertext()?;
+        self.transport.flush()
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for SslStream<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SslStream")
+            .field("transport", &self.transport)
+            .field("connection", &self.connection)
+            .finish()
+    }
+}

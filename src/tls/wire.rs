@@ -1,0 +1,73 @@
+//! The transport that libssl sees: memory (H7).
+
+use std::cell::{Ref, RefCell, RefMut};
+use std::io::{self, ErrorKind, Read, Write};
+use std::rc::Rc;
+
+use crate::tls::buffer::Buffer;
+
+/// Ciphertext of both directions. libssl has it only while it moves bytes, and no job pauses there.
+#[derive(Default)]
+pub(crate) struct Wire {
+    incoming: RefCell<Incoming>,
+    outgoing: RefCell<Buffer>,
+}
+
+#[derive(Default)]
+struct Incoming {
+    buffer: Buffer,
+    /// The peer sends no more.
+    end: bool,
+}
+
+impl Wire {
+    pub(crate) fn incoming(&self) -> RefMut<'_, Buffer> {
+        RefMut::map(self.incoming.borrow_mut(), |incoming| &mut incoming.buffer)
+    }
+
+    pub(crate) fn end_incoming(&self) {
+        self.incoming.borrow_mut().end = true;
+    }
+
+    pub(crate) fn incoming_len(&self) -> usize {
+        self.incoming.borrow().buffer.len()
+    }
+
+    pub(crate) fn outgoing(&self) -> Ref<'_, Buffer> {
+        self.outgoing.borrow()
+    }
+
+    pub(crate) fn outgoing_mut(&self) -> RefMut<'_, Buffer> {
+        self.outgoing.borrow_mut()
+    }
+}
+
+/// libssl's end of the wire.
+pub(crate) struct WireEnd(pub(crate) Rc<Wire>);
+
+impl Read for WireEnd {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let mut incoming = self.0.incoming.borrow_mut();
+        let len = to.len().min(incoming.buffer.len());
+        match len {
+            0 if to.is_empty() || incoming.end => Ok(0),
+            0 => Err(ErrorKind::WouldBlock.into()),
+            _ => {
+                to[..len].copy_from_slice(&incoming.buffer.bytes()[..len]);
+                incoming.buffer.consume(len);
+                Ok(len)
+            }
+        }
+    }
+}
+
+impl Write for WireEnd {
+    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        self.0.outgoing.borrow_mut().extend(from);
+        Ok(from.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
