@@ -28,6 +28,7 @@ mod since_300 {
     use super::Callback;
     use crate::error::Error;
     use crate::ffi;
+    use crate::panics::forget_panic;
     use crate::ssl_ext::SslAsyncExt;
 
     /// # Safety
@@ -69,8 +70,7 @@ mod since_300 {
         match catch_unwind(AssertUnwindSafe(callback)) {
             Ok(()) => 1,
             Err(panic) => {
-                // Its drop may panic too.
-                std::mem::forget(panic);
+                forget_panic(panic);
                 log::error!("a completion callback panicked");
                 0
             }

@@ -44,6 +44,8 @@ pub enum Error {
     InJob,
     /// The running job was started without a wait context, so OpenSSL could not resume it.
     NoWaitContext,
+    /// Pausing is blocked here (`ASYNC_block_pause`).
+    PauseBlocked,
     /// Pausing while this thread panics would carry the panic into other jobs.
     Panicking,
     /// A wait fd is registered under this key already.
@@ -128,6 +130,9 @@ impl fmt::Display for Error {
             Error::NoWaitContext => f.write_str(
                 "the running job was started without a wait context, so it cannot be paused: \
                  pass one to ASYNC_start_job",
+            ),
+            Error::PauseBlocked => f.write_str(
+                "the job cannot be paused here: OpenSSL, or somebody else, has blocked it for now",
             ),
             Error::Panicking => f.write_str(
                 "this thread is panicking: a job cannot be paused while its stack unwinds",

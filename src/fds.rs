@@ -2,7 +2,7 @@
 //!
 //! `crypto/async/async_wait.c` writes as many numbers as it counted, without a bound, so the
 //! buffer is measured against the count between the two. Nothing changes the list in between:
-//! only the thread that runs the job does, and it is here.
+//! only the thread that runs the job does, and it is here (rule 7 of `SslAsyncExt::set_async_mode`).
 
 use std::os::fd::RawFd;
 use std::ptr;
@@ -70,8 +70,9 @@ fn fit(buffer: &mut [RawFd], needed: usize) -> Result<&mut [RawFd], Error> {
         .ok_or(Error::BufferTooSmall { needed, len })
 }
 
-// In every OpenSSL from 1.1.0 to 4.0, 0 means that there is no wait context and nothing else, and
-// puts nothing in the error queue; which is left alone, as what it holds is somebody else's.
+// In every OpenSSL from 1.1.0 to 4.0, 0 means that there is no wait context (also of an SSL that is
+// no connection, a QUIC listener) and nothing else, and puts nothing in the error queue; which is
+// left alone, as what it holds is somebody else's.
 
 fn count_all(source: &impl AllFds) -> Result<usize, Error> {
     let mut len = 0;

@@ -94,6 +94,7 @@ mod error;
 mod fds;
 pub mod ffi;
 mod job;
+mod panics;
 mod ssl_ext;
 mod status;
 mod tls;

@@ -52,7 +52,7 @@ pub trait SslAsyncExt: sealed::Sealed {
     /// (`SSL_get_all_async_fds`).
     ///
     /// They belong to the engine or provider: poll them for reading; do not read, write or close
-    /// them. They stay registered after the operation has finished, and are not readable then.
+    /// them. Some stay registered after the operation has finished, for the next one.
     ///
     /// # Errors
     ///
@@ -90,8 +90,11 @@ pub trait SslAsyncExt: sealed::Sealed {
     /// The file descriptors `(added, deleted)` since the operation was resumed last
     /// (`SSL_get_changed_async_fds`).
     ///
-    /// For pollers that keep a set: take the deleted ones out first, as their numbers may be used
-    /// again, by the added ones too. The lists stay the same until the operation is resumed.
+    /// For pollers that keep a set: ask after each pause, take the deleted ones out first, as their
+    /// numbers may be used again, by the added ones too, and do not add one twice. The lists stay
+    /// the same until the operation is resumed. What is cleared after the last pause of an
+    /// operation is never among the deleted: when an operation is done, take out what is no more
+    /// among [all](Self::all_async_fds).
     ///
     /// # Errors
     ///
@@ -105,6 +108,8 @@ pub trait SslAsyncExt: sealed::Sealed {
     /// if let Ok((added, deleted)) = ssl.changed_async_fds() {
     ///     set.retain(|fd| !deleted.contains(fd));
     ///     set.extend(added);
+    ///     set.sort_unstable();
+    ///     set.dedup();
     /// }
     /// # Ok::<(), openssl::error::ErrorStack>(())
     /// ```
@@ -184,10 +189,20 @@ pub trait SslAsyncExt: sealed::Sealed {
     /// 4. *Small stack* (H4): everything that runs inside the job (engines, and every callback
     ///    written in Rust) fits into 32 KiB of stack without a guard page.
     /// 5. *No aliases*: a callback that pauses may hold `&mut SslRef`, and what
-    ///    [`SslRef::ex_data_mut`] gave it; nobody else uses those meanwhile.
+    ///    [`SslRef::ex_data_mut`] gave it; a transport that pauses holds itself. Nobody else uses
+    ///    those meanwhile. And what is set for the duration of a call (a scoped thread-local) is not
+    ///    set across a pause in it.
     /// 6. *On evidence* (H6): the operation is resumed when one of its file descriptors is
     ///    readable, its callback came, or it left nothing to wait for. Some engines take any
     ///    resume for completion.
+    ///
+    /// And as long as the mode is on:
+    ///
+    /// 7. *No other thread looks*: the methods of this trait, which read what a job writes, are called
+    ///    on the thread that runs the operations only, although [`SslRef`] is `Sync`.
+    ///
+    /// Where [`is_capable`](crate::is_capable) says no, this does nothing: operations run
+    /// synchronously, while libssl's would all answer "want async job".
     ///
     /// ```
     /// # use openssl::ssl::{Ssl, SslContext, SslMethod};
@@ -195,7 +210,7 @@ pub trait SslAsyncExt: sealed::Sealed {
     /// # let ssl = Ssl::new(&SslContext::builder(SslMethod::tls())?.build())?;
     /// // SAFETY: the connection is dropped before its first operation.
     /// unsafe { ssl.set_async_mode(true) };
-    /// assert!(ssl.is_async_mode());
+    /// assert_eq!(ssl.is_async_mode(), openssl_async_jobs::is_capable());
     /// # Ok::<(), openssl::error::ErrorStack>(())
     /// ```
     unsafe fn set_async_mode(&self, on: bool);
@@ -375,8 +390,10 @@ impl SslContextBuilderAsyncExt for SslContextBuilder {
     }
 }
 
+/// Without fibres libssl would answer "want async job" to everything.
 fn mode_command(on: bool) -> libc::c_int {
-    match on {
+    // SAFETY: takes nothing and looks at the platform only.
+    match on && unsafe { ffi::ASYNC_is_capable() } == 1 {
         true => openssl_sys::SSL_CTRL_MODE,
         false => ffi::SSL_CTRL_CLEAR_MODE,
     }

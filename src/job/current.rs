@@ -13,8 +13,8 @@ use crate::job::WaitContextRef;
 
 /// The asynchronous job that is running on this thread.
 ///
-/// It is a handle that each method checks: kept beyond its job, it answers
-/// [`Error::NotInJob`].
+/// It is a handle that each method checks: kept beyond its job, it answers [`Error::NotInJob`]. (A
+/// job that C started cannot be told from a later one, as OpenSSL uses its memory again.)
 ///
 /// See [`ASYNC_get_current_job(3)`](https://docs.openssl.org/master/man3/ASYNC_start_job/). OpenSSL
 /// 1.1.0 and later.
@@ -52,6 +52,8 @@ use crate::job::WaitContextRef;
 pub struct CurrentJob {
     /// Compared with the job that is running, and used only if it is the same.
     job: NonNull<ffi::ASYNC_JOB>,
+    /// Likewise: which of our jobs, if it is one, as OpenSSL uses its own again.
+    record: Option<u64>,
     /// Not `Send`, not `Sync` (H1).
     _thread: PhantomData<*mut ()>,
 }
@@ -67,6 +69,7 @@ impl CurrentJob {
         openssl_sys::init();
         running().map(|job| CurrentJob {
             job,
+            record: record(),
             _thread: PhantomData,
         })
     }
@@ -101,7 +104,8 @@ impl CurrentJob {
     ///
     /// Register what to wait for first. When it returns, see whether that has come, and pause
     /// again if not. While pausing is blocked (`ASYNC_block_pause`, as OpenSSL does around its
-    /// locks) it returns at once (H13).
+    /// locks) it returns at once (H13): in a [`Job`](crate::Job) with an error; a job that C
+    /// started is not told.
     ///
     /// If the caller breaks H1 and resumes on another thread, the process is aborted.
     ///
@@ -109,7 +113,7 @@ impl CurrentJob {
     ///
     /// [`Error::NotInJob`] unless this job is running; [`Error::NoWaitContext`] if it was started
     /// without one, as OpenSSL would crash on resuming it; [`Error::Panicking`] while this thread
-    /// unwinds; [`Error::OpenSsl`] if the switch failed.
+    /// unwinds; [`Error::PauseBlocked`]; [`Error::OpenSsl`] if the switch failed.
     ///
     /// ```
     /// use openssl_async_jobs::{CurrentJob, Error};
@@ -137,22 +141,30 @@ impl CurrentJob {
         // resumed. Frames below may be left for good (H3), which is a leak of what they own.
         let paused = unsafe { ffi::ASYNC_pause_job() };
         abort_if_moved(before);
-        if let Some(record) = current_record() {
-            // SAFETY: as above. It is there still if the pause was blocked (H13).
-            unsafe { record.as_ref() }.leaves.set(Leaves::Nothing);
+        if paused != 1 {
+            return Err(ErrorStack::get().into());
         }
-        match paused {
-            1 => Ok(()),
-            _ => Err(ErrorStack::get().into()),
+        // SAFETY: as above. The owner takes it when it sees the pause.
+        let left = current_record()
+            .map(|record| unsafe { record.as_ref() }.leaves.replace(Leaves::Nothing));
+        match left {
+            Some(Leaves::Yield) => Err(Error::PauseBlocked),
+            _ => Ok(()),
         }
     }
 
     /// This job, if it is the one running.
     fn check(&self) -> Result<NonNull<ffi::ASYNC_JOB>, Error> {
         running()
-            .filter(|job| *job == self.job)
+            .filter(|job| *job == self.job && record() == self.record)
             .ok_or(Error::NotInJob)
     }
+}
+
+/// The number of the job that is running, if that is one of ours.
+fn record() -> Option<u64> {
+    // SAFETY: the running job's record, which lives until its closure has returned.
+    current_record().map(|record| unsafe { record.as_ref() }.id)
 }
 
 fn running() -> Option<NonNull<ffi::ASYNC_JOB>> {

@@ -10,13 +10,12 @@ use openssl::error::ErrorStack;
 
 use crate::ffi;
 use crate::job::pool::is_capable;
-use crate::job::record::{
-    forget_panic, keep_panic, run_closure, Flight, Header, Leaves, Paused, State, Watcher,
-};
+use crate::job::record::{keep_panic, run_closure, Flight, Header, Leaves, Paused, State, Watcher};
 use crate::job::thread::{count, in_job, with, Local, ThreadToken, Waiter};
 use crate::job::thread_exit::destroys_thread_locals;
 use crate::job::wait_set::{Evidence, PausedBy};
 use crate::job::{poller, reaper};
+use crate::panics::forget_panic;
 
 /// What came of starting or resuming.
 enum Switched {

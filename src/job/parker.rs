@@ -12,7 +12,7 @@ use libc::c_int;
 
 use crate::job::completion::Token;
 use crate::job::thread as local;
-use crate::job::wait_set::{self, readable};
+use crate::job::wait_set::{self, is_ready, readable};
 use crate::job::wake_fd::WakeFd;
 
 /// A thread's place to wait. Its waker is cheap to call twice, and on the thread itself.
@@ -123,13 +123,17 @@ impl Parker {
             let found = polls[1..].iter().zip(watched.iter());
             ready.extend(
                 found
-                    .filter(|(fd, _)| fd.revents != 0)
+                    .filter(|(fd, _)| is_ready(fd))
                     .map(|(_, (_, token))| *token),
             );
-            // Once: a job asks again if it still waits.
-            if !ready.is_empty() {
-                watched.retain(|(_, token)| !ready.contains(token));
-            }
+            // Once: a job asks again if it still waits. What is closed would be told for ever.
+            let mut polled = polls[1..].iter();
+            watched.retain(|(_, token)| {
+                let closed = polled
+                    .next()
+                    .is_some_and(|fd| fd.revents & libc::POLLNVAL != 0);
+                !closed && !ready.contains(token)
+            });
         });
         if polls[0].revents != 0 {
             self.shared.interrupt.clear();

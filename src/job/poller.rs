@@ -12,7 +12,7 @@ use std::thread;
 
 use crate::job::completion::Token;
 use crate::job::thread as local;
-use crate::job::wait_set::{self, readable, WaitSet};
+use crate::job::wait_set::{self, is_ready, readable, WaitSet};
 use crate::job::wake_fd::WakeFd;
 
 /// The thread, as others see it. It is started when it is needed first, and lasts as long as the
@@ -50,18 +50,22 @@ pub(crate) fn watch(wait_set: &WaitSet) {
 }
 
 fn watch_elsewhere(token: Token, fds: &[RawFd]) {
-    match duplicates(fds).and_then(|fds| Ok((Poller::running()?, fds))) {
-        Ok((poller, fds)) => {
-            let former = lock(&poller.watches).insert(token, fds);
-            drop(former);
-            poller.changed.set();
+    let watched = duplicates(fds).and_then(|fds| {
+        // Its engine has closed what it registered, and has another way to say that it is done.
+        if fds.is_empty() {
+            return Ok(());
         }
-        // Out of file descriptors or threads: look again, which costs time, instead of never.
-        Err(e) => {
-            static ONCE: Once = Once::new();
-            ONCE.call_once(|| log::warn!("wait fds cannot be watched, but looked at only: {e}"));
-            token.wake();
-        }
+        let poller = Poller::running()?;
+        let former = lock(&poller.watches).insert(token, fds);
+        drop(former);
+        poller.changed.set();
+        Ok(())
+    });
+    // Out of file descriptors or threads: look again, which costs time, instead of never.
+    if let Err(e) = watched {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| log::warn!("wait fds cannot be watched, but looked at only: {e}"));
+        token.wake();
     }
 }
 
@@ -83,13 +87,17 @@ pub(crate) fn forget(wait_set: &WaitSet) {
     }
 }
 
+/// Of those that are open.
 fn duplicates(fds: &[RawFd]) -> io::Result<Vec<OwnedFd>> {
     let duplicate = |fd: &RawFd| {
         // SAFETY: the engine keeps it open while it is registered (H9); should it not, the call
         // fails, or duplicates what has its number now, and a wake-up too many comes of it.
-        unsafe { BorrowedFd::borrow_raw(*fd) }.try_clone_to_owned()
+        match unsafe { BorrowedFd::borrow_raw(*fd) }.try_clone_to_owned() {
+            Err(e) if e.raw_os_error() == Some(libc::EBADF) => None,
+            duplicate => Some(duplicate),
+        }
     };
-    fds.iter().map(duplicate).collect()
+    fds.iter().filter_map(duplicate).collect()
 }
 
 impl Poller {
@@ -136,7 +144,7 @@ impl Poller {
                 self.changed.clear();
             }
             let ready = fds[1..].iter().zip(&owners);
-            for (_, token) in ready.filter(|(fd, _)| fd.revents != 0) {
+            for (_, token) in ready.filter(|(fd, _)| is_ready(fd)) {
                 // Once; it may be another watch of the same job by now, which asks again then.
                 let watched = lock(&self.watches).remove(token);
                 if watched.is_some() {

@@ -17,6 +17,7 @@ use crate::job::parker::Parker;
 use crate::job::record::{free_record, Header};
 use crate::job::thread::{count, in_job, Local, ThreadToken};
 use crate::job::waker::noop_waker;
+use crate::panics::forget_panic;
 
 /// Of all threads: one that leaks is at its end.
 static LEAKED: AtomicU64 = AtomicU64::new(0);
@@ -106,7 +107,7 @@ unsafe fn free_quietly(record: NonNull<Header>) {
         unsafe { free_record(record) }
     }));
     if let Err(payload) = freed {
-        std::mem::forget(payload);
+        forget_panic(payload);
         log::error!("the drop of what an abandoned job had made panicked");
     }
 }

@@ -3,9 +3,7 @@
 //! It is reached by pointer, never by a reference to the whole, and all that changes is in cells:
 //! the fibre has its pointer on a stack that is left and entered again while the owner uses its own.
 
-use std::any::Any;
 use std::cell::{Cell, RefCell, UnsafeCell};
-use std::mem::ManuallyDrop;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::ptr::NonNull;
 
@@ -15,14 +13,15 @@ use crate::ffi;
 use crate::job::queue::Ticket;
 use crate::job::stack::JobStack;
 use crate::job::suspend::Parked;
-use crate::job::thread::ThreadToken;
+use crate::job::thread::{with, Local, ThreadToken};
 use crate::job::wait_set::{PausedBy, WaitSet};
-
-pub(crate) type Payload = Box<dyn Any + Send>;
+use crate::panics::{forget_panic, Payload};
 
 /// The part of a record that is the same for every closure.
 pub(crate) struct Header {
     vtable: &'static VTable,
+    /// Its number on its thread: its address may be another's later.
+    pub(crate) id: u64,
     /// Where it was made, and so where it runs (H1, H14).
     pub(crate) thread: ThreadToken,
     pub(crate) state: RefCell<State>,
@@ -127,6 +126,7 @@ impl Header {
                     take: take::<F, T>,
                     free: free::<F, T>,
                 },
+                id: with(Local::next_record),
                 thread: ThreadToken::current(),
                 state: RefCell::new(State::New),
                 leaves: Cell::new(Leaves::Nothing),
@@ -151,11 +151,6 @@ pub(crate) fn keep_panic(header: &Header, payload: Payload) {
             forget_panic(payload);
         }
     }
-}
-
-/// Gives a panic up: its drop may panic in turn.
-pub(crate) fn forget_panic(payload: Payload) {
-    let _ = ManuallyDrop::new(payload);
 }
 
 /// Runs the closure: its output or its panic is in the record afterwards. Does not unwind (H10).

@@ -12,8 +12,9 @@ use std::ptr::NonNull;
 use std::task::{Context, Poll};
 
 use crate::ffi;
-use crate::job::record::{forget_panic, Leaves, Payload};
+use crate::job::record::Leaves;
 use crate::job::thread::{abort_if_moved, current_record, ThreadToken};
+use crate::panics::{forget_panic, Payload};
 
 /// Why [`suspend`] has no output.
 ///

@@ -13,8 +13,9 @@ use std::time::Duration;
 use crate::job::block_on::block_on;
 use crate::job::flight;
 use crate::job::reaper;
-use crate::job::record::{forget_panic, free_record, take_output, Header, State, Watcher};
+use crate::job::record::{free_record, take_output, Header, State, Watcher};
 use crate::job::thread::{with, ThreadToken};
+use crate::panics::forget_panic;
 
 /// A closure that runs as an asynchronous job: a future of what it returns.
 ///

@@ -2,6 +2,7 @@
 //! waits for one, and the orphans that the reaper looks after (H1, H11, H12, H14).
 
 use std::cell::{Cell, RefCell};
+use std::io::Write;
 use std::mem::ManuallyDrop;
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
@@ -72,9 +73,10 @@ impl ThreadToken {
 /// not even to unwind.
 pub(crate) fn abort_if_moved(before: ThreadToken) {
     if ThreadToken::current() != before {
-        eprintln!(
-            "openssl-async-jobs: a paused job was resumed on another thread, or in another process, \
-             than the one that started it"
+        // Not `eprintln`, which panics if nobody reads it, and would unwind here.
+        let _ = std::io::stderr().write_all(
+            b"openssl-async-jobs: a paused job was resumed on another thread, or in another \
+              process, than the one that started it\n",
         );
         std::process::abort();
     }
@@ -129,6 +131,8 @@ pub(crate) struct Waiter {
 pub(crate) struct Local {
     /// 0 until somebody asks for it.
     id: Cell<u64>,
+    /// How many records were made here.
+    records: Cell<u64>,
     /// The record of the job that is running now.
     current: Cell<Option<NonNull<Header>>>,
     pub(crate) settings: Cell<Settings>,
@@ -166,6 +170,7 @@ thread_local! {
     static LOCAL: ManuallyDrop<Local> = const {
         ManuallyDrop::new(Local {
             id: Cell::new(0),
+            records: Cell::new(0),
             current: Cell::new(None),
             settings: Cell::new(Settings::DEFAULT),
             initialized: Cell::new(false),
@@ -201,6 +206,9 @@ impl Drop for End {
             drop(local.stacks.take());
             drop(local.wait_sets.take());
             drop(local.watched.take());
+            if local.queue.borrow().len() == 0 {
+                drop(local.queue.take());
+            }
             drop(local.scratch.fds.take());
             drop(local.scratch.polls.take());
         });
@@ -230,6 +238,12 @@ impl Local {
         let result = switch();
         self.current.set(outer);
         result
+    }
+
+    /// A number for a record, which no other of this thread has.
+    pub(crate) fn next_record(&self) -> u64 {
+        self.records.set(self.records.get() + 1);
+        self.records.get()
     }
 
     /// Before this thread's first job.

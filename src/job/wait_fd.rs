@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicU8;
 use libc::c_void;
 
 use crate::ffi;
+use crate::panics::forget_panic;
 
 /// What a wait fd is registered under: the address of a `static`, as in C.
 ///
@@ -103,8 +104,7 @@ unsafe extern "C" fn clean_up(
     // No unwinding through C (H10); and whoever frees the context is a drop as a rule, where a
     // panic would do more harm.
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| cleanup.run(fd))) {
-        // Its drop may panic too.
-        std::mem::forget(panic);
+        forget_panic(panic);
         log::error!("the clean-up of wait fd {fd} panicked");
     }
 }

@@ -139,7 +139,7 @@ impl WaitSet {
             self.extend(&mut fds);
             polls.extend(fds.drain(..).map(readable));
             // An error is no evidence.
-            let ready = poll(&mut polls, 0).unwrap_or(0) > 0;
+            let ready = poll(&mut polls, 0).is_ok() && polls.iter().any(is_ready);
             polls.clear();
             local.scratch.fds.set(fds);
             local.scratch.polls.set(polls);
@@ -169,6 +169,12 @@ pub(crate) fn readable(fd: RawFd) -> libc::pollfd {
         events: libc::POLLIN,
         revents: 0,
     }
+}
+
+/// Whether poll(2) has found it readable, at its end or in error: not that its engine has closed it
+/// (`POLLNVAL`), which says nothing.
+pub(crate) fn is_ready(polled: &libc::pollfd) -> bool {
+    polled.revents & (libc::POLLIN | libc::POLLHUP | libc::POLLERR) != 0
 }
 
 /// poll(2): how many are ready, 0 when a signal came. The time-out is in milliseconds, -1 for none.

@@ -3,7 +3,7 @@
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
-use crate::job::record::forget_panic;
+use crate::panics::forget_panic;
 
 /// Calls a waker for somebody else than its owner: for C, for the thread that watches wait fds, for
 /// a job that has ended. Its panic is nobody's of them (H10).

@@ -1,14 +1,19 @@
 //! What the tests share: jobs started through C, a TLS server whose servername callback runs in one,
-//! handshakes that run in one, threads, processes, and an executor to step.
+//! handshakes that run in one, an engine that pauses jobs, connections in memory, threads and their
+//! ends, processes, and executors.
 
 #![allow(dead_code)] // Each test file uses its part.
 
 pub mod child;
+pub mod ending;
+pub mod engine;
 pub mod executor;
 pub mod handshake;
 pub mod job;
 #[cfg(target_os = "linux")]
 pub mod maps;
 pub mod memory;
+pub mod runner;
 pub mod thread;
 pub mod tls;
+pub mod wait_fd;
