@@ -29,7 +29,7 @@ fn a_server_pauses_in_the_engine() {
         let mut server = End::async_server(&server.build(), far);
         tls::converse(&mut client, &mut server);
 
-        println!("{version:?}: {} pauses", server.pauses());
+        println!("dasync: {} pauses, {version:?}", server.pauses());
         assert!(server.pauses() > 0, "{version:?}: the engine pauses");
         assert_eq!(client.pauses(), 0);
     }

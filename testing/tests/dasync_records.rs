@@ -20,7 +20,7 @@ fn reads_and_writes_pause_in_the_engine() {
     let mut server = End::async_server(&server.build(), far);
     tls::converse(&mut client, &mut server);
 
-    println!("{} pauses", server.pauses());
+    println!("dasync: {} pauses, records", server.pauses());
     assert!(
         server.pauses() > 128,
         "a mebibyte each way is 64 records at least"
