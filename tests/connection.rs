@@ -8,7 +8,7 @@ use std::task::Context;
 use common::executor::{quiet_waker, yield_once, Gate};
 use common::memory::{carry, client_context, server_context, Pair};
 use common::thread::{on_a_new_thread, PATIENCE};
-use openssl::ssl::{ErrorCode, ShutdownResult, Ssl, SslContext, SslMethod};
+use openssl::ssl::{ErrorCode, NameType, ShutdownResult, Ssl, SslContext, SslMethod};
 use openssl_async_jobs::{
     block_on, suspend, AsyncPolicy, Connection, Error, JobPool, Progress, Role,
 };
@@ -82,17 +82,14 @@ fn a_callback_that_suspends_pauses_the_handshake_and_nothing_else_of_the_thread(
         assert_eq!(pair.server.poll_handshake(cx).unwrap(), Progress::Pending);
         assert!(pair.server.is_in_flight());
         assert!(pair.server.ssl_mut().is_none());
-        assert_eq!(
-            pair.server
-                .ssl()
-                .servername(openssl::ssl::NameType::HOST_NAME),
-            Some("name.example")
-        );
+        assert!(pair.server.try_ssl().is_none());
         // Another one on the thread is not in its way.
         connected(plain_pair());
         let mut pair = connected(pair);
         assert!(!pair.server.is_in_flight());
         assert!(pair.server.ssl_mut().is_some());
+        let name = pair.server.ssl().servername(NameType::HOST_NAME);
+        assert_eq!(name, Some("name.example"));
         assert_eq!(JobPool::stats().paused, 2);
     });
 }
@@ -239,4 +236,40 @@ fn a_transport_that_claims_too_much_is_refused() {
         assert_eq!(e.kind(), std::io::ErrorKind::InvalidData);
     }
     connected(pair);
+}
+
+#[test]
+fn a_future_that_panics_in_a_callback_fails_the_handshake_and_nothing_stays_in_flight() {
+    on_a_new_thread(|| {
+        let server = server_context(|ctx| {
+            ctx.set_servername_callback(|_, _| {
+                let waited = suspend(async {
+                    yield_once().await;
+                    std::panic::panic_any("on purpose")
+                });
+                waited.map_err(|_| openssl::ssl::SniError::ALERT_FATAL)
+            });
+        });
+        let waker = quiet_waker();
+        let cx = &mut Context::from_waker(&waker);
+        let mut pair = Pair::new(&client_context(|_| ()), &server);
+        let _ = pair.client.poll_handshake(cx).unwrap();
+        pair.exchange();
+        assert_eq!(pair.server.poll_handshake(cx).unwrap(), Progress::Pending);
+        let raised = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            pair.server.poll_handshake(cx).map(|_| ())
+        }));
+        assert_eq!(
+            *raised.unwrap_err().downcast::<&str>().unwrap(),
+            "on purpose"
+        );
+        assert!(!pair.server.is_in_flight());
+        assert!(!pair.server.ssl().is_init_finished());
+        pair.server.poll_handshake(cx).unwrap_err();
+        // The client is told.
+        pair.exchange();
+        let told = pair.client.poll_handshake(cx).unwrap_err();
+        assert_eq!(told.code(), ErrorCode::SSL);
+        assert_eq!(JobPool::stats().in_flight, 0);
+    });
 }

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use common::job::{Job, Outcome, WaitContext};
 use common::tls::{async_server_context, Pair, Step};
@@ -44,6 +44,15 @@ fn in_a_job(closure: impl FnOnce(&CurrentJob, &WaitContextRef<'_>) + 'static) {
     .finish();
 }
 
+/// Leaks it, where memcheck still finds it: it is to be kept, not lost.
+fn leak<T>(value: T) -> &'static T {
+    static LEAKED: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+    let leaked: &'static T = Box::leak(Box::new(value));
+    let address = std::ptr::from_ref(leaked) as usize;
+    LEAKED.lock().unwrap().push(address);
+    leaked
+}
+
 #[test]
 fn outside_a_job_there_is_none() {
     assert!(CurrentJob::get().is_none());
@@ -57,9 +66,9 @@ fn handles_kept_beyond_their_job_are_refused() {
     }
     // Leaked, so that they live as long as can be.
     fn keep() {
-        let job: &'static CurrentJob = Box::leak(Box::new(CurrentJob::get().unwrap()));
+        let job: &'static CurrentJob = leak(CurrentJob::get().unwrap());
         JOB.set(Some(job));
-        KEPT.set(Some(Box::leak(Box::new(job.wait_context().unwrap()))));
+        KEPT.set(Some(leak(job.wait_context().unwrap())));
     }
     fn assert_refused() {
         let (job, context) = (JOB.take().unwrap(), KEPT.take().unwrap());
@@ -111,8 +120,8 @@ fn a_handle_of_the_same_job_with_another_wait_context_is_refused() {
         const { RefCell::new(None) });
     let (first, second) = (WaitContext::new(), WaitContext::new());
     Job::new(&first, || {
-        let job: &'static CurrentJob = Box::leak(Box::new(CurrentJob::get().unwrap()));
-        KEPT.set(Some(Box::leak(Box::new(job.wait_context().unwrap()))));
+        let job: &'static CurrentJob = leak(CurrentJob::get().unwrap());
+        KEPT.set(Some(leak(job.wait_context().unwrap())));
     })
     .finish();
     // The pool gives the same ASYNC_JOB again.
@@ -347,7 +356,7 @@ fn a_job_resumed_on_another_thread_aborts_instead_of_running_on() {
         struct Smuggled(Job<'static>);
         // SAFETY: it is not safe; that is the test.
         unsafe impl Send for Smuggled {}
-        let context: &'static WaitContext = Box::leak(Box::new(WaitContext::new()));
+        let context: &'static WaitContext = leak(WaitContext::new());
         let mut job = Job::new(context, || {
             CurrentJob::get().unwrap().pause().unwrap();
             println!("ran on");

@@ -59,6 +59,13 @@ impl StdError for SuspendError {}
 /// While the job is paused, its thread goes on with other things. What the caller holds across the
 /// call stays held: a lock that another job of this thread wants is a deadlock.
 ///
+/// # What lasts as long as a call
+///
+/// A crate that sets a thread-local for the duration of a call and puts the former value back
+/// (scoped thread-locals, the entered context of a runtime) relies on calls that end in the reverse
+/// order of their beginning. Those of a job that pauses do not. Do not suspend inside such a call
+/// that the job itself has made: nothing can check that here. (A plain `LocalKey::with` is fine.)
+///
 /// # Errors
 ///
 /// [`SuspendError`] says why the future was not waited for; it is dropped then. A callback that is

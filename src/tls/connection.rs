@@ -35,7 +35,8 @@ const READ_LIMIT: usize = 16 * 1024;
 /// and with any buffers, across any number of pauses: what a read brings after its caller has gone
 /// is kept for the next reader, and a write that has paused has taken its bytes.
 ///
-/// Errors are those of rust-openssl's [`SslStream`](openssl::ssl::SslStream) in the same place.
+/// Errors are those of rust-openssl's [`SslStream`](openssl::ssl::SslStream) in the same place. After
+/// one there may be ciphertext to send: the alert that tells the peer.
 ///
 /// See [`SSL_read(3)`](https://docs.openssl.org/master/man3/SSL_read/) and
 /// [`ASYNC_start_job(3)`](https://docs.openssl.org/master/man3/ASYNC_start_job/). OpenSSL 1.1.0 and
@@ -183,14 +184,38 @@ impl Connection {
 
     /// The `Ssl`, to look at.
     ///
+    /// # Panics
+    ///
+    /// While an operation is [in flight](Self::is_in_flight): a callback that has paused may hold a
+    /// `&mut` to what the `Ssl` keeps for it ([`ex_data_mut`](SslRef::ex_data_mut)).
+    /// [`try_ssl`](Self::try_ssl) does not panic.
+    ///
     /// ```
     /// # use openssl_async_jobs::Connection;
     /// fn version(connection: &Connection) -> &'static str {
     ///     connection.ssl().version_str()
     /// }
     /// ```
+    #[track_caller]
     pub fn ssl(&self) -> &SslRef {
-        self.session.ssl()
+        self.try_ssl()
+            .expect("an operation of this connection is in flight, and may have its Ssl: `try_ssl`")
+    }
+
+    /// The `Ssl`, to look at; `None` while an operation is in flight.
+    ///
+    /// ```
+    /// # use openssl_async_jobs::Connection;
+    /// # use openssl::ssl::NameType;
+    /// fn server_name(connection: &Connection) -> Option<&str> {
+    ///     connection.try_ssl()?.servername(NameType::HOST_NAME)
+    /// }
+    /// ```
+    pub fn try_ssl(&self) -> Option<&SslRef> {
+        match self.in_flight.is_idle() {
+            true => Some(self.session.ssl()),
+            false => None,
+        }
     }
 
     /// The `Ssl`, to change; `None` while an operation is in flight, as a callback that has paused
@@ -340,7 +365,7 @@ impl Connection {
         if self.settle(cx)?.is_pending() {
             return Ok(Progress::Pending);
         }
-        match self.open && self.ssl().is_init_finished() {
+        match self.open && self.session.ssl().is_init_finished() {
             true => Ok(Progress::Done(())),
             false => self.handshake(cx),
         }
@@ -765,7 +790,7 @@ fn claims_too_much() -> io::Error {
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection")
-            .field("ssl", self.ssl())
+            .field("ssl", &self.try_ssl())
             .field("policy", &self.policy)
             .field("in_flight", &self.is_in_flight())
             .field("unsent", &self.unsent())

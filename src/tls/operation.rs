@@ -104,7 +104,11 @@ pub(crate) enum InFlight {
 
 impl InFlight {
     pub(crate) fn is_idle(&self) -> bool {
-        matches!(self, InFlight::Idle)
+        match self {
+            InFlight::Idle => true,
+            // It ended with a panic, which was raised.
+            InFlight::Job(job) => job.is_over(),
+        }
     }
 
     /// Makes a job of an operation. What is in flight already would be lost.
@@ -124,7 +128,6 @@ impl InFlight {
         let InFlight::Job(job) = self else {
             return Poll::Ready(None);
         };
-        // One that ended with a panic, which was raised, has no outcome.
         let mut outcome = None;
         if !job.is_over() {
             job.set_watcher(watcher);

@@ -37,6 +37,8 @@ impl Session {
         }))
     }
 
+    /// To look at. Not at its ex_data while an operation is in flight: a callback may hold a `&mut`
+    /// to that.
     pub(crate) fn ssl(&self) -> &SslRef {
         // SAFETY: the stream owns it, and lives as long as `self`.
         unsafe { SslRef::from_ptr(self.ssl) }

@@ -378,7 +378,15 @@ impl<S: Read + Write> SslStream<S> {
     ) -> Result<T, Error> {
         self.wants_read = false;
         loop {
-            match self.poll(&mut operation)? {
+            let progress = match self.poll(&mut operation) {
+                Ok(progress) => progress,
+                Err(e) => {
+                    // The peer shall have the alert; the error is this one.
+                    let _ = self.send();
+                    return Err(e);
+                }
+            };
+            match progress {
                 Progress::Done(value) => return Ok(value),
                 Progress::WantsCiphertext => self.receive()?,
                 Progress::HasCiphertext => match self.send() {
@@ -511,14 +519,31 @@ impl<S> SslStream<S> {
 
     /// The `Ssl`, to look at.
     ///
+    /// # Panics
+    ///
+    /// While an operation is in flight, as [`Connection::ssl`]; so not on a blocking transport.
+    ///
     /// ```
     /// # use openssl_async_jobs::SslStream;
     /// # fn f(stream: &SslStream<std::net::TcpStream>) -> &str {
     /// stream.ssl().version_str()
     /// # }
     /// ```
+    #[track_caller]
     pub fn ssl(&self) -> &SslRef {
         self.connection.ssl()
+    }
+
+    /// The `Ssl`, to look at; `None` while an operation is in flight.
+    ///
+    /// ```
+    /// # use openssl_async_jobs::SslStream;
+    /// # fn f(stream: &SslStream<std::net::TcpStream>) -> bool {
+    /// stream.try_ssl().is_some_and(|ssl| ssl.session_reused())
+    /// # }
+    /// ```
+    pub fn try_ssl(&self) -> Option<&SslRef> {
+        self.connection.try_ssl()
     }
 
     /// The `Ssl`, to change; `None` while an operation is in flight.
