@@ -130,6 +130,18 @@ fn a_panic_in_a_suspended_future_cancels_and_is_raised_once_the_job_has_ended() 
 }
 
 #[test]
+fn a_panic_in_a_suspended_future_leaves_no_job_paused_that_could_be_polled_again() {
+    on_a_thread_with_one_job(|| {
+        let mut job = Job::new(|| suspend(async { panic_any(OnPurpose("in the future")) }));
+        let waker = common::executor::quiet_waker();
+        let polled = raised(|| Pin::new(&mut job).poll(&mut Context::from_waker(&waker)));
+        assert_eq!(polled, "in the future");
+        assert_eq!(JobPool::stats().in_flight, 0);
+        drop::<Job<Result<(), SuspendError>>>(job);
+    });
+}
+
+#[test]
 fn a_panic_in_the_drop_of_a_future_that_is_ready_is_raised_once_the_job_has_ended() {
     on_a_thread_with_one_job(|| {
         let answer = Rc::new(Cell::new(None));

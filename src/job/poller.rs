@@ -34,18 +34,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Has the wait set's waker woken when one of its wait fds is readable, once.
 pub(crate) fn watch(wait_set: &WaitSet) {
     local::with(|local| {
-        let mut fds = local.scratch.fds.take();
-        wait_set.extend(&mut fds);
-        let token = wait_set.token();
-        if local.blocking.get() > 0 {
-            let mut watched = local.watched.borrow_mut();
-            watched.retain(|(_, other)| *other != token);
-            watched.extend(fds.iter().map(|fd| (*fd, token)));
-        } else {
-            watch_elsewhere(token, &fds);
-        }
-        fds.clear();
-        local.scratch.fds.set(fds);
+        local.with_scratch(|fds, _| {
+            wait_set.extend(fds);
+            let token = wait_set.token();
+            if local.blocking.get() > 0 {
+                let mut watched = local.watched.borrow_mut();
+                watched.retain(|(_, other)| *other != token);
+                watched.extend(fds.iter().map(|fd| (*fd, token)));
+            } else {
+                watch_elsewhere(token, fds);
+            }
+        });
     });
 }
 

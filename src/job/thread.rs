@@ -155,13 +155,13 @@ pub(crate) struct Local {
     /// [`forks`] when all this was last used.
     forks: Cell<u64>,
     /// Kept for their memory.
-    pub(crate) scratch: Scratch,
+    scratch: Scratch,
 }
 
 /// Buffers for what is asked again and again.
 pub(crate) struct Scratch {
-    pub(crate) fds: Cell<Vec<RawFd>>,
-    pub(crate) polls: Cell<Vec<libc::pollfd>>,
+    fds: Cell<Vec<RawFd>>,
+    polls: Cell<Vec<libc::pollfd>>,
 }
 
 thread_local! {
@@ -342,6 +342,22 @@ impl Local {
     pub(crate) fn take_wait_set(&self) -> Option<WaitSet> {
         let kept = self.wait_sets.borrow_mut().pop();
         kept.or_else(WaitSet::new)
+    }
+
+    /// Lends two empty buffers.
+    pub(crate) fn with_scratch<R>(
+        &self,
+        f: impl FnOnce(&mut Vec<RawFd>, &mut Vec<libc::pollfd>) -> R,
+    ) -> R {
+        let (mut fds, mut polls) = (self.scratch.fds.take(), self.scratch.polls.take());
+        let result = f(&mut fds, &mut polls);
+        if !self.ending.get() {
+            fds.clear();
+            polls.clear();
+            self.scratch.fds.set(fds);
+            self.scratch.polls.set(polls);
+        }
+        result
     }
 
     /// Keeps a finished job's stack and wait context for the next one.

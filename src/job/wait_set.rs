@@ -135,15 +135,12 @@ impl WaitSet {
             return false;
         }
         with(|local| {
-            let (mut fds, mut polls) = (local.scratch.fds.take(), local.scratch.polls.take());
-            self.extend(&mut fds);
-            polls.extend(fds.drain(..).map(readable));
-            // An error is no evidence.
-            let ready = poll(&mut polls, 0).is_ok() && polls.iter().any(is_ready);
-            polls.clear();
-            local.scratch.fds.set(fds);
-            local.scratch.polls.set(polls);
-            ready
+            local.with_scratch(|fds, polls| {
+                self.extend(fds);
+                polls.extend(fds.iter().copied().map(readable));
+                // An error is no evidence.
+                poll(polls, 0).is_ok() && polls.iter().any(is_ready)
+            })
         })
     }
 }
