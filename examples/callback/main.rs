@@ -3,6 +3,7 @@
 //!
 //! `cargo run --release --example callback -- --help`
 
+#[allow(dead_code)] // Each example uses its part.
 #[path = "../handshake/certificates.rs"]
 mod certificates;
 #[path = "../handshake/client.rs"]
@@ -14,14 +15,14 @@ mod options;
 mod socket;
 
 use std::error::Error;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use certificates::Store;
+use certificates::{host_names, Store};
 use client::MESSAGE_LEN;
 use join_all::join_all;
 use lookup::Lookups;
@@ -45,18 +46,17 @@ usage: cargo run --release --example callback -- [OPTIONS]
   --help            this text
 ";
 
+const OPTIONS: [&str; 3] = ["--connections", "--lookup-ms", "--quiet"];
+
 /// Generous: what takes so long is stuck.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args().skip(1)) {
+    let options = match Options::parse(&OPTIONS, std::env::args_os().skip(1)) {
         Ok(Some(options)) => options,
-        Ok(None) => {
-            print!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
+        Ok(None) => return options::print_help(HELP),
         Err(e) => {
             eprintln!("callback: {e} (--help explains)");
             return ExitCode::from(2);
@@ -72,11 +72,11 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<()> {
-    println!("{}", openssl::version::version());
+    writeln!(io::stdout(), "{}", openssl::version::version())?;
     if !openssl_async_jobs::is_capable() {
         return Err("this OpenSSL has no asynchronous jobs, and there is nothing to show".into());
     }
-    let store = Arc::new(Store::create(options.connections)?);
+    let store = Arc::new(Store::create(host_names(options.connections))?);
     let lookups = Lookups::new(Arc::clone(&store), Duration::from_millis(options.lookup_ms));
     let acceptor = acceptor(&lookups)?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -102,9 +102,9 @@ fn run(options: &Options) -> Result<()> {
                 if !quiet {
                     let ms = start.elapsed().as_secs_f64() * 1e3;
                     match &served {
-                        Ok(()) => println!("{ms:>8.1} ms  connection {n} is done"),
-                        Err(e) => println!("{ms:>8.1} ms  connection {n}: {e}"),
-                    }
+                        Ok(()) => writeln!(io::stdout(), "{ms:>8.1} ms  connection {n} is done"),
+                        Err(e) => writeln!(io::stdout(), "{ms:>8.1} ms  connection {n}: {e}"),
+                    }?;
                 }
                 served
             }))
@@ -115,7 +115,7 @@ fn run(options: &Options) -> Result<()> {
     let wall = start.elapsed();
 
     for (n, served) in served.into_iter().enumerate() {
-        served.map_err(|e| match lookups.failure() {
+        served.map_err(|e| match lookups.take_failure() {
             Some(failure) => format!("connection {n}: {e} ({failure})"),
             None => format!("connection {n}: {e}"),
         })?;
@@ -128,19 +128,21 @@ fn run(options: &Options) -> Result<()> {
     }
     let stats = JobPool::stats();
     let (number, sum) = lookups.total();
-    println!(
+    writeln!(
+        io::stdout(),
         "{} connection(s) handshaken, {MESSAGE_LEN} bytes echoed on each, and closed: {} jobs, \
          {} pauses, {} in flight at once",
         options.connections,
         stats.finished,
         stats.paused,
         lookups.most_in_flight(),
-    );
-    println!(
-        "{:.1} ms on one thread; the {number} lookup(s) alone took {:.1} ms, one after the other",
+    )?;
+    writeln!(
+        io::stdout(),
+        "{:.1} ms on one thread; the {number} lookup(s) add up to {:.1} ms",
         wall.as_secs_f64() * 1e3,
         sum.as_secs_f64() * 1e3,
-    );
+    )?;
     Ok(())
 }
 

@@ -1,6 +1,9 @@
 //! The files that lookups read: a certificate and key for each server name, and their authority.
 
+use std::error::Error;
+use std::fmt;
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use openssl::asn1::Asn1Time;
@@ -14,7 +17,12 @@ use openssl::x509::{X509Builder, X509Name, X509Ref, X509};
 use crate::Result;
 
 /// As many names as are worth making keys for; more connections share them.
-const NAMES: usize = 4;
+pub const NAMES: usize = 4;
+
+/// The server names of so many connections.
+pub fn host_names(connections: usize) -> impl Iterator<Item = String> {
+    (0..connections.min(NAMES)).map(|n| format!("host-{n}.example"))
+}
 
 /// A directory of `NAME.pem` files, removed with this value.
 pub struct Store {
@@ -23,9 +31,13 @@ pub struct Store {
 }
 
 impl Store {
-    pub fn create(connections: usize) -> Result<Store> {
-        let dir = std::env::temp_dir().join(format!("handshake-example-{}", std::process::id()));
-        fs::create_dir(&dir).map_err(|e| format!("cannot make {}: {e}", dir.display()))?;
+    pub fn create(names: impl IntoIterator<Item = String>) -> Result<Store> {
+        let dir = std::env::temp_dir().join(format!("openssl-async-jobs-{}", std::process::id()));
+        // There are keys in it.
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&dir)
+            .map_err(|e| format!("cannot make {}: {e}", dir.display()))?;
         // From here on it is removed whatever happens.
         let mut store = Store {
             dir,
@@ -34,8 +46,7 @@ impl Store {
         let ca_key = PKey::from_rsa(Rsa::generate(2048)?)?;
         let ca = certificate("an authority for this run only", &ca_key, None)?;
         fs::write(store.path("authority"), ca.to_pem()?)?;
-        for n in 0..connections.min(NAMES) {
-            let name = format!("host-{n}.example");
+        for name in names {
             let key = PKey::from_rsa(Rsa::generate(2048)?)?;
             let cert = certificate(&name, &key, Some((&ca, &ca_key)))?;
             let mut pem = cert.to_pem()?;
@@ -51,32 +62,51 @@ impl Store {
         &self.names[connection % self.names.len()]
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    fn path(&self, name: &str) -> PathBuf {
         self.dir.join(format!("{name}.pem"))
     }
 
+    pub fn authority_path(&self) -> PathBuf {
+        self.path("authority")
+    }
+
     pub fn authority(&self) -> Result<X509> {
-        read_certificate(&self.path("authority"))
+        Ok(X509::from_pem(&read(&self.authority_path())?)?)
+    }
+
+    /// The certificate and key of a name, as a lookup finds them. The name is a client's: no path
+    /// is made of one that is not known.
+    pub fn read(&self, name: &str) -> Result<(X509, PKey<Private>)> {
+        if !self.names.iter().any(|known| known == name) {
+            return Err(UnknownName(name.to_owned()).into());
+        }
+        let pem = read(&self.path(name))?;
+        Ok((X509::from_pem(&pem)?, PKey::private_key_from_pem(&pem)?))
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
         if let Err(e) = fs::remove_dir_all(&self.dir) {
-            eprintln!("handshake: {} stays: {e}", self.dir.display());
+            eprintln!("{} stays: {e}", self.dir.display());
         }
     }
 }
 
-fn read_certificate(path: &Path) -> Result<X509> {
-    let pem = fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-    Ok(X509::from_pem(&pem)?)
+/// That there is no certificate for it.
+#[derive(Debug)]
+pub struct UnknownName(String);
+
+impl fmt::Display for UnknownName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "there is no certificate for {:?}", self.0)
+    }
 }
 
-/// The certificate and key of a name, as a lookup finds them.
-pub fn read(path: &Path) -> Result<(X509, PKey<Private>)> {
-    let pem = fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-    Ok((X509::from_pem(&pem)?, PKey::private_key_from_pem(&pem)?))
+impl Error for UnknownName {}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    Ok(fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?)
 }
 
 fn certificate(

@@ -1,5 +1,6 @@
-//! One connection of the server: which call of libssl is next, and what it waits for.
+//! One connection of the server, by hand: which call of libssl is next, and what it waits for.
 
+use std::io;
 use std::mem::ManuallyDrop;
 use std::net::TcpStream;
 use std::os::fd::{AsRawFd, RawFd};
@@ -8,7 +9,8 @@ use openssl::ssl::{Error, ErrorCode, ShutdownResult, Ssl, SslContextRef, SslStre
 use openssl_async_jobs::{ErrorCodeExt, SslAsyncExt};
 
 use crate::client::MESSAGE_LEN;
-use crate::timeline::Timeline;
+use crate::server::{Serve, Waits};
+use crate::timeline::{Fds, Timeline};
 use crate::Result;
 
 /// The one operation that may be called: if it is paused it must be called again (H2).
@@ -21,25 +23,12 @@ enum Operation {
     None,
 }
 
-/// What a connection waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waits {
-    Readable,
-    Writable,
-    /// For one of its wait fds, or for nothing if it has none.
-    Async,
-    /// For another connection's job to end.
-    Job,
-    /// For nothing more.
-    Closed,
-}
-
 pub struct Connection {
     number: usize,
     /// Not dropped while a job is paused (H3).
     stream: ManuallyDrop<SslStream<TcpStream>>,
     operation: Operation,
-    pub waits: Waits,
+    waits: Waits,
     /// Stays where it is, as a paused call goes on with it (H2).
     buffer: Box<[u8; MESSAGE_LEN]>,
     /// How much of the buffer has been read, or written.
@@ -48,8 +37,8 @@ pub struct Connection {
     wait_fds: Vec<RawFd>,
 }
 
-impl Connection {
-    pub fn new(number: usize, ctx: &SslContextRef, socket: TcpStream) -> Result<Connection> {
+impl Serve for Connection {
+    fn new(number: usize, ctx: &SslContextRef, socket: TcpStream) -> Result<Connection> {
         socket.set_nonblocking(true)?;
         socket.set_nodelay(true)?;
         let ssl = Ssl::new(ctx)?;
@@ -69,16 +58,20 @@ impl Connection {
         })
     }
 
-    pub fn socket(&self) -> RawFd {
+    fn socket(&self) -> RawFd {
         self.stream.get_ref().as_raw_fd()
     }
 
-    pub fn wait_fds(&self) -> &[RawFd] {
+    fn waits(&self) -> Waits {
+        self.waits
+    }
+
+    fn wait_fds(&self) -> &[RawFd] {
         &self.wait_fds
     }
 
     /// Calls libssl until it has to wait.
-    pub fn go_on(&mut self, timeline: &mut Timeline) -> Result<()> {
+    fn go_on(&mut self, timeline: &mut Timeline) -> Result<()> {
         loop {
             let operation = self.operation;
             let result = self.call();
@@ -105,6 +98,16 @@ impl Connection {
         }
     }
 
+    fn poll(fds: &mut [libc::pollfd], timeout_ms: i32) -> io::Result<usize> {
+        // SAFETY: an array of that length.
+        match unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout_ms) } {
+            -1 => Err(io::Error::last_os_error()),
+            n => Ok(n as usize),
+        }
+    }
+}
+
+impl Connection {
     /// One call; when it is done, `operation` is the next one.
     fn call(&mut self) -> std::result::Result<(), Error> {
         match self.operation {
@@ -177,7 +180,7 @@ impl Connection {
             Some(Waits::Job) => "WANT_ASYNC_JOB",
             Some(_) => return,
         };
-        timeline.line(self.number, call, result, self.stream.ssl());
+        timeline.line(self.number, call, result, &Fds::of(self.stream.ssl()));
     }
 }
 

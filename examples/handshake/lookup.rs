@@ -1,16 +1,15 @@
 //! The lookup of a certificate on a worker thread, and the servername callback that pauses for it.
 
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use openssl::ssl::{NameType, SslContext, SslMethod, SslRef};
 use openssl_async_jobs::{CurrentJob, WaitKey};
+use rustix::event::{eventfd, EventfdFlags};
 
-use crate::certificates::{self, Store};
+use crate::certificates::Store;
 use crate::Result;
 
 /// The certificate store of this server, and what it has done so far.
@@ -22,7 +21,7 @@ pub struct Lookups {
     failure: Arc<Mutex<Option<String>>>,
 }
 
-/// One lookup: what it found, and the eventfd that says so.
+/// One lookup: what it found, and what becomes readable then.
 struct Lookup {
     found: OnceLock<Result<SslContext>>,
     event: OwnedFd,
@@ -76,7 +75,7 @@ impl Lookups {
                 context.clear_fd(&KEY)?;
             }
             // No jobs on this platform.
-            None => wait_for(&lookup.event)?,
+            None => drop(rustix::io::read(&lookup.event, &mut [0; 8])?),
         }
         match lookup.found.get() {
             Some(Ok(found)) => Ok(ssl.set_ssl_context(found)?),
@@ -86,17 +85,11 @@ impl Lookups {
     }
 
     fn start(&self, name: String) -> Result<Arc<Lookup>> {
-        // SAFETY: takes no pointer.
-        let event = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
-        if event < 0 {
-            return Err(format!("eventfd: {}", io::Error::last_os_error()).into());
-        }
+        let event = eventfd(0, EventfdFlags::CLOEXEC)?;
         let lookup = Arc::new(Lookup {
             found: OnceLock::new(),
-            // SAFETY: it was made just now, and nobody else has it.
-            event: unsafe { OwnedFd::from_raw_fd(event) },
+            event,
         });
-        let mut signal = File::from(lookup.event.try_clone()?);
         let (this, result) = (self.clone(), Arc::clone(&lookup));
         thread::Builder::new()
             .name(format!("lookup of {name}"))
@@ -106,8 +99,8 @@ impl Lookups {
                 let found = this.find(&name);
                 this.done.lock().unwrap().push(start.elapsed());
                 let _ = result.found.set(found);
-                // Cannot fail: the counter is 0 and the file descriptor is open.
-                let _ = signal.write_all(&1u64.to_ne_bytes());
+                // Nobody waits if the handshake is over.
+                let _ = rustix::io::write(&result.event, &1_u64.to_ne_bytes());
             })?;
         Ok(lookup)
     }
@@ -115,16 +108,11 @@ impl Lookups {
     fn find(&self, name: &str) -> Result<SslContext> {
         // What the network would take.
         thread::sleep(self.latency);
-        let (cert, key) = certificates::read(&self.store.path(name))?;
+        let (cert, key) = self.store.read(name)?;
         let mut ctx = SslContext::builder(SslMethod::tls_server())?;
         ctx.set_certificate(&cert)?;
         ctx.set_private_key(&key)?;
         ctx.check_private_key()?;
         Ok(ctx.build())
     }
-}
-
-fn wait_for(event: &OwnedFd) -> Result<()> {
-    use std::io::Read;
-    Ok(File::from(event.try_clone()?).read_exact(&mut [0; 8])?)
 }

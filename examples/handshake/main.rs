@@ -3,24 +3,31 @@
 //!
 //! It shows the three functions at work. `cargo run --release --example handshake -- --help`
 
+#[allow(dead_code)] // Each example uses its part.
 mod certificates;
 mod client;
 mod connection;
 mod lookup;
+mod openssl_conf;
 mod options;
+mod safe_connection;
+mod safe_poll;
 mod server;
 mod timeline;
 
 use std::error::Error;
+use std::io::{self, Write};
 use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use certificates::Store;
+use certificates::{host_names, Store};
+use connection::Connection;
 use lookup::Lookups;
 use options::Options;
+use safe_connection::SafeConnection;
 use timeline::Timeline;
 
 const HELP: &str = "\
@@ -36,6 +43,8 @@ usage: cargo run --release --example handshake -- [OPTIONS]
   --connections N   clients that connect at once (default 1, at most 1000)
   --lookup-ms MS    how long a lookup takes besides reading its files (default 50, at most 60000)
   --quiet           no timeline, only the summary
+  --safe            the same through openssl_async_jobs::SslStream: no unsafe code of this program
+                    runs, and there is no contract to keep
   --help            this text
 
 The timeline has a line for each call of libssl that did not just wait for the network:
@@ -48,18 +57,21 @@ The timeline has a line for each call of libssl that did not just wait for the n
   +added    SSL_get_changed_async_fds: new since the last resume
   -deleted  ... and gone since then
 
-An engine or provider named in the file of OPENSSL_CONF is used too, and its wait fds show up.
+With --safe, `call` is a method of SslStream, and the others are of what its interest() says.
+
+An engine or provider named in the file of OPENSSL_CONF is used too, and its wait fds show up: Intel
+QAT, or OpenSSL's test engine dasync with 1.1.x. (OpenSSL 1.1.0 has to be told to read that file,
+which is unsafe and not done with --safe.)
 ";
+
+const OPTIONS: [&str; 4] = ["--connections", "--lookup-ms", "--quiet", "--safe"];
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args().skip(1)) {
+    let options = match Options::parse(&OPTIONS, std::env::args_os().skip(1)) {
         Ok(Some(options)) => options,
-        Ok(None) => {
-            print!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
+        Ok(None) => return options::print_help(HELP),
         Err(e) => {
             eprintln!("handshake: {e} (--help explains)");
             return ExitCode::from(2);
@@ -75,13 +87,15 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<()> {
-    load_openssl_conf()?;
-    println!("{}", openssl::version::version());
+    if !options.safe {
+        openssl_conf::load()?;
+    }
+    writeln!(io::stdout(), "{}", openssl::version::version())?;
     if !openssl_async_jobs::is_capable() {
-        println!("this OpenSSL has no asynchronous jobs: every lookup will block the server");
+        eprintln!("this OpenSSL has no asynchronous jobs: every lookup will block the server");
     }
 
-    let store = Arc::new(Store::create(options.connections)?);
+    let store = Arc::new(Store::create(host_names(options.connections))?);
     let lookups = Lookups::new(Arc::clone(&store), Duration::from_millis(options.lookup_ms));
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
@@ -99,7 +113,11 @@ fn run(options: &Options) -> Result<()> {
 
     let mut timeline = Timeline::new(options.quiet);
     // On an error nobody waits for the clients: some may wait for a server that is no more.
-    let wall = server::run(&listener, &lookups, options.connections, &mut timeline)?;
+    let run = match options.safe {
+        true => server::run::<SafeConnection>,
+        false => server::run::<Connection>,
+    };
+    let wall = run(&listener, &lookups, options.connections, &mut timeline)?;
     for (n, client) in clients.into_iter().enumerate() {
         match client.join() {
             Ok(done) => done.map_err(|e| format!("client {n}: {e}"))?,
@@ -107,19 +125,4 @@ fn run(options: &Options) -> Result<()> {
         }
     }
     timeline.summary(options, wall, &lookups)
-}
-
-/// Loads what `OPENSSL_CONF` configures: OpenSSL 1.1.0 does not do it by itself.
-fn load_openssl_conf() -> Result<()> {
-    const OPENSSL_INIT_LOAD_CONFIG: u64 = 0x40;
-    openssl::init();
-    // SAFETY: may be called at any time; the settings may be null.
-    match unsafe { openssl_sys::OPENSSL_init_ssl(OPENSSL_INIT_LOAD_CONFIG, std::ptr::null()) } {
-        1 => Ok(()),
-        _ => Err(format!(
-            "OpenSSL cannot load its configuration (OPENSSL_CONF): {}",
-            openssl::error::ErrorStack::get()
-        )
-        .into()),
-    }
 }

@@ -1,13 +1,13 @@
-//! The server: one thread, one poll(2) for the listener, the sockets and the wait fds.
+//! The server: one thread, one poll(2) for the listener, the sockets and the wait fds. It serves
+//! connections of either kind.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
-use openssl::ssl::{SniError, SslAcceptor, SslAlert, SslMethod};
+use openssl::ssl::{SniError, SslAcceptor, SslAlert, SslContextRef, SslMethod};
 
-use crate::connection::{Connection, Waits};
 use crate::lookup::Lookups;
 use crate::timeline::Timeline;
 use crate::Result;
@@ -15,8 +15,34 @@ use crate::Result;
 /// Generous: what takes so long is stuck.
 const PATIENCE_MS: i32 = 120_000;
 
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waits {
+    Readable,
+    Writable,
+    Either,
+    /// For one of its wait fds, or for nothing if it has none.
+    Async,
+    /// For another connection's job to end.
+    Job,
+    /// For nothing more.
+    Closed,
+}
+
+/// A connection of the server.
+pub trait Serve: Sized {
+    fn new(number: usize, ctx: &SslContextRef, socket: TcpStream) -> Result<Self>;
+    fn socket(&self) -> RawFd;
+    fn waits(&self) -> Waits;
+    fn wait_fds(&self) -> &[RawFd];
+    /// Goes on until it has to wait.
+    fn go_on(&mut self, timeline: &mut Timeline) -> Result<()>;
+    /// poll(2), as connections of this kind come by it.
+    fn poll(fds: &mut [libc::pollfd], timeout_ms: i32) -> io::Result<usize>;
+}
+
 /// Serves that many connections, and says how long it took from the first to the last.
-pub fn run(
+pub fn run<C: Serve>(
     listener: &TcpListener,
     lookups: &Lookups,
     expected: usize,
@@ -33,7 +59,7 @@ pub fn run(
     let acceptor = acceptor.build();
 
     listener.set_nonblocking(true)?;
-    let mut connections: Vec<Connection> = Vec::new();
+    let mut connections: Vec<C> = Vec::new();
     let (mut accepted, mut start) = (0, None);
     while accepted < expected || !connections.is_empty() {
         let listening = (accepted < expected).then(|| listener.as_raw_fd());
@@ -43,7 +69,7 @@ pub fn run(
             match listener.accept() {
                 Ok((socket, _)) => {
                     start.get_or_insert_with(Instant::now);
-                    let connection = Connection::new(accepted, acceptor.context(), socket)?;
+                    let connection = C::new(accepted, acceptor.context(), socket)?;
                     connections.push(connection);
                     accepted += 1;
                 }
@@ -59,7 +85,7 @@ pub fn run(
                     None => e,
                 })?;
         }
-        connections.retain(|connection| connection.waits != Waits::Closed);
+        connections.retain(|connection| connection.waits() != Waits::Closed);
     }
     Ok(start.map_or(Duration::ZERO, |start| start.elapsed()))
 }
@@ -72,7 +98,7 @@ struct Ready {
 
 /// Waits until something can go on. A paused job goes on when one of its wait fds is readable:
 /// they are looked at, never read.
-fn poll(listener: Option<RawFd>, connections: &[Connection]) -> Result<Ready> {
+fn poll<C: Serve>(listener: Option<RawFd>, connections: &[C]) -> Result<Ready> {
     let mut fds = Vec::new();
     // Whose each of the fds is.
     let mut owners = Vec::new();
@@ -89,9 +115,16 @@ fn poll(listener: Option<RawFd>, connections: &[Connection]) -> Result<Ready> {
         watch(fd, libc::POLLIN, None);
     }
     for (index, connection) in connections.iter().enumerate() {
-        match connection.waits {
+        match connection.waits() {
             Waits::Readable => watch(connection.socket(), libc::POLLIN, Some(index)),
             Waits::Writable => watch(connection.socket(), libc::POLLOUT, Some(index)),
+            Waits::Either => {
+                watch(
+                    connection.socket(),
+                    libc::POLLIN | libc::POLLOUT,
+                    Some(index),
+                );
+            }
             Waits::Async if connection.wait_fds().is_empty() => at_once.push(index),
             Waits::Async => {
                 for fd in connection.wait_fds() {
@@ -103,16 +136,11 @@ fn poll(listener: Option<RawFd>, connections: &[Connection]) -> Result<Ready> {
         }
     }
     let timeout = if at_once.is_empty() { PATIENCE_MS } else { 0 };
-    // SAFETY: an array of that length.
-    let n = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout) };
-    match n {
-        -1 => {
-            let error = io::Error::last_os_error();
-            if error.kind() != io::ErrorKind::Interrupted {
-                return Err(format!("poll: {error}").into());
-            }
+    match C::poll(&mut fds, timeout) {
+        Err(e) if e.kind() != io::ErrorKind::Interrupted => {
+            return Err(format!("poll: {e}").into());
         }
-        0 if at_once.is_empty() => {
+        Ok(0) if at_once.is_empty() => {
             return Err(format!("nothing happened for {PATIENCE_MS} ms").into());
         }
         _ => {}
@@ -127,7 +155,7 @@ fn poll(listener: Option<RawFd>, connections: &[Connection]) -> Result<Ready> {
             None => ready.listener = true,
         }
     }
-    let waiting_for_a_job = |index: &usize| connections[*index].waits == Waits::Job;
+    let waiting_for_a_job = |index: &usize| connections[*index].waits() == Waits::Job;
     ready
         .connections
         .extend((0..connections.len()).filter(waiting_for_a_job));

@@ -1,6 +1,7 @@
 //! What a person reads: a line for each call, and the summary.
 
 use std::io::{self, Write};
+use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
 use openssl::ssl::SslRef;
@@ -16,12 +17,40 @@ pub struct Timeline {
     pauses: usize,
 }
 
+/// What the three functions say, or a stream's `interest`.
+pub struct Fds {
+    pub waiting: bool,
+    pub all: Option<Vec<RawFd>>,
+    pub added: Option<Vec<RawFd>>,
+    pub deleted: Option<Vec<RawFd>>,
+}
+
+impl Fds {
+    /// Asks the three functions.
+    pub fn of(ssl: &SslRef) -> Fds {
+        let (added, deleted) = ssl.changed_async_fds().ok().unzip();
+        Fds {
+            waiting: ssl.waiting_for_async(),
+            all: ssl.all_async_fds().ok(),
+            added,
+            deleted,
+        }
+    }
+}
+
 impl Timeline {
     pub fn new(quiet: bool) -> Timeline {
         if !quiet {
-            println!(
+            let _ = writeln!(
+                io::stdout(),
                 "{:>8} {:>5}  {:<13} {:<15} {:<8} {:<14} {:<14} -deleted",
-                "ms", "conn", "call", "result", "waiting", "all", "+added"
+                "ms",
+                "conn",
+                "call",
+                "result",
+                "waiting",
+                "all",
+                "+added"
             );
         }
         Timeline {
@@ -31,43 +60,42 @@ impl Timeline {
         }
     }
 
-    /// A call of libssl has returned: asks the three functions.
-    pub fn line(&mut self, connection: usize, call: &str, result: &str, ssl: &SslRef) {
-        self.pauses += usize::from(ssl.waiting_for_async());
+    /// A call has returned.
+    pub fn line(&mut self, connection: usize, call: &str, result: &str, fds: &Fds) {
+        self.pauses += usize::from(fds.waiting);
         if self.quiet {
             return;
         }
-        let all = ssl.all_async_fds().map_or("-".to_owned(), list);
-        let (added, deleted) = match ssl.changed_async_fds() {
-            Ok((added, deleted)) => (list(added), list(deleted)),
-            Err(_) => ("-".to_owned(), "-".to_owned()),
-        };
+        let (all, added) = (list(&fds.all), list(&fds.added));
         // Whoever reads it may stop, and the server goes on.
         let _ = writeln!(
             io::stdout(),
-            "{:>8.1} {connection:>5}  {call:<13} {result:<15} {:<8} {all:<14} {added:<14} {deleted}",
+            "{:>8.1} {connection:>5}  {call:<13} {result:<15} {:<8} {all:<14} {added:<14} {}",
             self.start.elapsed().as_secs_f64() * 1e3,
-            ssl.waiting_for_async(),
+            fds.waiting,
+            list(&fds.deleted),
         );
     }
 
     pub fn summary(&self, options: &Options, wall: Duration, lookups: &Lookups) -> Result<()> {
         let (number, sum) = lookups.total();
         let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
-        println!(
+        writeln!(
+            io::stdout(),
             "{} connection{} handshaken, {} bytes echoed on each, and closed; {} pause{}",
             options.connections,
             plural(options.connections),
             crate::client::MESSAGE_LEN,
             self.pauses,
             plural(self.pauses),
-        );
-        println!(
-            "{:.1} ms on one thread; the {number} lookup{} alone took {:.1} ms, one after the other",
+        )?;
+        writeln!(
+            io::stdout(),
+            "{:.1} ms on one thread; the {number} lookup{} add up to {:.1} ms",
             ms(wall),
             plural(number),
             ms(sum),
-        );
+        )?;
         if number != options.connections {
             return Err(format!(
                 "there were {number} lookups for {} connections",
@@ -82,8 +110,11 @@ impl Timeline {
     }
 }
 
-fn list(fds: Vec<i32>) -> String {
-    format!("{fds:?}")
+fn list(fds: &Option<Vec<RawFd>>) -> String {
+    match fds {
+        Some(fds) => format!("{fds:?}"),
+        None => "-".to_owned(),
+    }
 }
 
 fn plural(n: usize) -> &'static str {

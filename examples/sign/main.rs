@@ -5,8 +5,12 @@
 
 #[path = "../callback/join_all.rs"]
 mod join_all;
+#[path = "../handshake/openssl_conf.rs"]
+mod openssl_conf;
 
 use std::error::Error;
+use std::ffi::OsString;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -48,11 +52,13 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    let options = match parse(std::env::args().skip(1)) {
+    let options = match parse(std::env::args_os().skip(1)) {
         Ok(Some(options)) => options,
         Ok(None) => {
-            print!("{HELP}");
-            return ExitCode::SUCCESS;
+            return match io::stdout().write_all(HELP.as_bytes()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(_) => ExitCode::FAILURE,
+            };
         }
         Err(e) => {
             eprintln!("sign: {e} (--help explains)");
@@ -68,13 +74,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Options>> {
+fn parse(args: impl Iterator<Item = OsString>) -> Result<Option<Options>> {
     let mut options = Options {
         signatures: 1000,
         at_once: 64,
         bits: 2048,
     };
-    while let Some(name) = args.next() {
+    let mut args = args.map(|arg| {
+        let lossy = |arg: OsString| format!("{} is not UTF-8", arg.to_string_lossy());
+        arg.into_string().map_err(lossy)
+    });
+    while let Some(name) = args.next().transpose()? {
         if name == "--help" || name == "-h" {
             return Ok(None);
         }
@@ -84,7 +94,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Options>> {
             "--bits" => (1024, 8192),
             _ => return Err(format!("there is no option {name}").into()),
         };
-        let value = args.next().ok_or(format!("{name} needs a number"))?;
+        let value = (args.next().transpose()?).ok_or(format!("{name} needs a number"))?;
         let number: usize = value
             .parse()
             .map_err(|_| format!("{name} needs a number, not {value:?}"))?;
@@ -101,10 +111,10 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Options>> {
 }
 
 fn run(options: &Options) -> Result<()> {
-    load_openssl_conf()?;
-    println!("{}", openssl::version::version());
+    openssl_conf::load()?;
+    writeln!(io::stdout(), "{}", openssl::version::version())?;
     if !openssl_async_jobs::is_capable() {
-        println!("this OpenSSL has no asynchronous jobs: the jobs run synchronously");
+        eprintln!("this OpenSSL has no asynchronous jobs: the jobs run synchronously");
     }
     JobPool::builder().max_jobs(options.at_once).init()?;
     let key = PKey::from_rsa(Rsa::generate(options.bits)?)?;
@@ -119,21 +129,25 @@ fn run(options: &Options) -> Result<()> {
         most = most.max(in_flight);
     }
     let stats = JobPool::stats();
-    println!(
+    writeln!(
+        io::stdout(),
         "{} signatures with RSA-{}, {ROUNDS} times: at most {most} in flight at once, {} pauses",
-        options.signatures, options.bits, stats.paused
-    );
+        options.signatures,
+        options.bits,
+        stats.paused
+    )?;
     if stats.paused == 0 {
-        println!("nothing paused: no asynchronous engine or provider signs here (OPENSSL_CONF)");
+        eprintln!("nothing paused: no asynchronous engine or provider signs here (OPENSSL_CONF)");
     }
     let (plain, jobs) = (median(plain), median(jobs));
     let rate = |elapsed: Duration| options.signatures as f64 / elapsed.as_secs_f64();
-    println!(
+    writeln!(
+        io::stdout(),
         "plain calls {:.0}/s, jobs {:.0}/s: {:.2} times (medians)",
         rate(plain),
         rate(jobs),
         plain.as_secs_f64() / jobs.as_secs_f64(),
-    );
+    )?;
     Ok(())
 }
 
@@ -191,19 +205,4 @@ fn sign(key: &PKeyRef<Private>, data: &[u8]) -> Result<Vec<u8>> {
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times[times.len() / 2]
-}
-
-/// Loads what `OPENSSL_CONF` configures: OpenSSL 1.1.0 does not do it by itself.
-fn load_openssl_conf() -> Result<()> {
-    const OPENSSL_INIT_LOAD_CONFIG: u64 = 0x40;
-    openssl::init();
-    // SAFETY: may be called at any time; the settings may be null.
-    match unsafe { openssl_sys::OPENSSL_init_ssl(OPENSSL_INIT_LOAD_CONFIG, std::ptr::null()) } {
-        1 => Ok(()),
-        _ => Err(format!(
-            "OpenSSL cannot load its configuration (OPENSSL_CONF): {}",
-            openssl::error::ErrorStack::get()
-        )
-        .into()),
-    }
 }

@@ -7,6 +7,7 @@
 pub mod child;
 pub mod ending;
 pub mod engine;
+pub mod example;
 pub mod executor;
 pub mod handshake;
 pub mod job;
