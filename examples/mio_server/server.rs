@@ -192,11 +192,12 @@ impl Server {
             return;
         };
         let registry = self.poll.registry();
+        let was_suspended = !entry.wait_fds.is_empty();
         entry.unwatch(registry);
         let closed = match entry.connection.go_on(&mut self.shared) {
             Turn::Waits => match entry.watch(registry, Token(number)) {
                 Ok(()) => {
-                    if !entry.wait_fds.is_empty() {
+                    if !was_suspended && !entry.wait_fds.is_empty() {
                         self.shared.log.line(number, "suspended");
                     }
                     false
