@@ -15,7 +15,7 @@ use crate::job::flight;
 use crate::job::reaper;
 use crate::job::record::{free_record, take_output, Header, State, Watcher};
 use crate::job::thread::{with, ThreadToken};
-use crate::panics::forget_panic;
+use crate::panics::{forget_panic, Payload};
 
 /// A closure that runs as an asynchronous job: a future of what it returns.
 ///
@@ -118,6 +118,21 @@ impl<T> Job<T> {
         block_on(self, timeout)
     }
 
+    /// [`poll`](Future::poll), with what the closure has returned even if there is a panic to raise.
+    pub(crate) fn poll_ended(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<(Option<T>, Option<Payload>)> {
+        // SAFETY: the record is alive, and this is its owner.
+        if unsafe { flight::poll(self.record, cx) }.is_pending() {
+            return Poll::Pending;
+        }
+        self.header().state.replace(State::Spent);
+        // SAFETY: its closure has run, and `new` made it with this type.
+        let output = unsafe { take_output::<T>(self.record) };
+        Poll::Ready((output, self.header().panic.take()))
+    }
+
     /// Who watches its wait fds from the next poll on.
     pub(crate) fn set_watcher(&self, watcher: Watcher) {
         self.header().watcher.set(watcher);
@@ -126,11 +141,6 @@ impl<T> Job<T> {
     /// Appends the wait fds of its pause, if it has any.
     pub(crate) fn extend_with_wait_fds(&self, fds: &mut Vec<RawFd>) {
         flight::extend_with_wait_fds(self.header(), fds);
-    }
-
-    /// Whether it was polled to its end, be that a panic.
-    pub(crate) fn is_over(&self) -> bool {
-        matches!(*self.header().state.borrow(), State::Spent)
     }
 
     fn header(&self) -> &Header {
@@ -142,19 +152,14 @@ impl<T> Job<T> {
 impl<T> Future for Job<T> {
     type Output = T;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        // SAFETY: the record is alive, and this is its owner.
-        if unsafe { flight::poll(self.record, cx) }.is_pending() {
-            return Poll::Pending;
-        }
-        self.header().state.replace(State::Spent);
-        // SAFETY: its closure has run, and `new` made it with this type.
-        let output = unsafe { take_output::<T>(self.record) };
-        if let Some(payload) = self.header().panic.take() {
-            drop_quietly(output);
-            resume_unwind(payload);
-        }
-        Poll::Ready(output.expect("a closure returns or panics"))
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        self.poll_ended(cx).map(|(output, panic)| {
+            if let Some(payload) = panic {
+                drop_quietly(output);
+                resume_unwind(payload);
+            }
+            output.expect("a closure returns or panics")
+        })
     }
 }
 

@@ -206,6 +206,7 @@ impl Drop for End {
             drop(local.stacks.take());
             drop(local.wait_sets.take());
             drop(local.watched.take());
+            // One that waits leaves it by its ticket.
             if local.queue.borrow().len() == 0 {
                 drop(local.queue.take());
             }

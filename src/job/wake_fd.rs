@@ -28,13 +28,16 @@ impl WakeFd {
         }
     }
 
-    /// Look at what it stands for after this: what was set before is not seen again.
-    pub(crate) fn clear(&self) {
+    /// Whether it was set. Look at what it stands for after this: what was set before is not seen
+    /// again.
+    pub(crate) fn clear(&self) -> bool {
         // Not there yet: who has set it is about to write, and it will be readable.
-        if self.set.load(Ordering::SeqCst) && self.end.reader().read(&mut [0; 64]).is_ok() {
+        let set = self.set.load(Ordering::SeqCst) && self.end.reader().read(&mut [0; 64]).is_ok();
+        if set {
             // After the reading: who finds it set in between writes nothing, and is seen below.
             self.set.store(false, Ordering::SeqCst);
         }
+        set
     }
 }
 
@@ -128,9 +131,9 @@ mod tests {
             fd.set();
             fd.set();
             assert!(is_readable(&fd));
-            fd.clear();
+            assert!(fd.clear());
         }
-        fd.clear();
+        assert!(!fd.clear());
         assert!(!is_readable(&fd));
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::marker::PhantomData;
 use std::os::fd::RawFd;
+use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -13,7 +14,7 @@ use crate::error::Error;
 use crate::job::Watcher;
 use crate::tls::buffer::PIECE;
 use crate::tls::kept::Kept;
-use crate::tls::operation::{InFlight, Operation, Outcome, Plaintext};
+use crate::tls::operation::{to_the_last_message, InFlight, Operation, Outcome, Plaintext};
 use crate::tls::session::Session;
 use crate::tls::wire::WireEnd;
 use crate::tls::{AsyncPolicy, Progress, Role};
@@ -95,12 +96,16 @@ pub struct Connection {
     policy: AsyncPolicy,
     /// Whether it is told which side it is, or has begun, and must know.
     has_role: bool,
-    /// Whether the first handshake is done. Later ones are not the policy's `Handshake`.
+    /// Whether the first handshake is over, done or failed. Later ones are not the policy's
+    /// `Handshake`.
     open: bool,
     /// A write that its caller was told is done, and that wants ciphertext.
     accepted: Option<Operation>,
     /// What has come of operations that nobody asks for at the moment.
     kept: Kept,
+    /// What an operation that ran as a job wants ciphertext for, and none has come since: to run it
+    /// again is to wait for a free job for nothing, and to take it from others.
+    starved: Option<Kind>,
     /// Who watches the wait fds of what is in flight.
     watcher: Watcher,
     /// Neither `Send` nor `Sync` (H1).
@@ -146,6 +151,7 @@ impl Connection {
             open: false,
             accepted: None,
             kept: Kept::default(),
+            starved: None,
             watcher: Watcher::Owner,
             _thread: PhantomData,
         })
@@ -231,6 +237,7 @@ impl Connection {
     /// }
     /// ```
     pub fn ssl_mut(&mut self) -> Option<&mut SslRef> {
+        self.starved = None;
         match self.in_flight.is_idle() {
             // SAFETY: nothing is in flight, and `self` is borrowed as long as it is used.
             true => Some(unsafe { self.session.ssl_mut() }),
@@ -284,6 +291,7 @@ impl Connection {
     /// }
     /// ```
     pub fn receive_from<R: Read + ?Sized>(&mut self, transport: &mut R) -> io::Result<usize> {
+        self.starved = None;
         let mut incoming = self.session.wire.incoming();
         let room = incoming.room(RECEIVE_ROOM);
         let read = transport.read(room).and_then(|len| match len {
@@ -464,6 +472,9 @@ impl Connection {
         if self.kept.has_plaintext() || !self.runs_jobs() {
             return Ok(Progress::Done(()));
         }
+        if self.starved == Some(Kind::Read) {
+            return Ok(self.wants());
+        }
         self.run(cx, Operation::Read(len.min(READ_LIMIT)))
     }
 
@@ -512,7 +523,9 @@ impl Connection {
         }
         let mut len = 0;
         while len < from.len() && self.unsent() < UNSENT_LIMIT {
-            match self.inline(|stream| stream.ssl_write(&from[len..])) {
+            // Without SSL_MODE_ENABLE_PARTIAL_WRITE it takes all that it is given.
+            let piece = &from[len..from.len().min(len + UNSENT_LIMIT)];
+            match self.inline(|stream| stream.ssl_write(piece)) {
                 Ok(Progress::Done(written)) => len += written,
                 Ok(wants) if len == 0 => return Ok(wants),
                 Ok(_) => break,
@@ -589,6 +602,9 @@ impl Connection {
         if self.kept.shutdown.is_none() && !self.runs_jobs() {
             return self.inline(|stream| stream.shutdown());
         }
+        if self.kept.shutdown.is_none() && self.starved == Some(Kind::Shutdown) {
+            return Ok(self.wants());
+        }
         if self.kept.shutdown.is_none() {
             match self.run(cx, Operation::Shutdown)? {
                 Progress::Done(()) => {}
@@ -599,6 +615,16 @@ impl Connection {
             Some(result) => result.map(Progress::Done),
             None => Ok(Progress::Pending),
         }
+    }
+
+    /// For the next write, flush or shutdown.
+    pub(crate) fn keep_write_error(&mut self, error: ssl::Error) {
+        self.kept.write_error = Some(error);
+    }
+
+    /// Whether libssl wants what was written to be flushed, since this was asked last.
+    pub(crate) fn take_flush(&mut self) -> bool {
+        self.session.wire.take_flush()
     }
 
     /// For the next [`poll_shutdown`](Self::poll_shutdown).
@@ -612,6 +638,9 @@ impl Connection {
         if self.advance(cx)?.is_pending() {
             return Ok(Poll::Pending);
         }
+        if self.starved == Some(Kind::Write) {
+            return Ok(Poll::Ready(()));
+        }
         let Some(write) = self.accepted.take() else {
             return Ok(Poll::Ready(()));
         };
@@ -621,7 +650,8 @@ impl Connection {
                 _ => Poll::Ready(()),
             });
         }
-        let outcome = write.run(self.stream());
+        let wire = Rc::clone(&self.session.wire);
+        let outcome = write.run(&wire, self.stream());
         self.absorb(outcome)?;
         Ok(Poll::Ready(()))
     }
@@ -652,11 +682,22 @@ impl Connection {
     /// With nothing in flight.
     fn handshake(&mut self, cx: &mut Context<'_>) -> Result<Progress<()>, ssl::Error> {
         if self.runs_jobs() {
+            if self.starved == Some(Kind::Handshake) {
+                return Ok(self.wants());
+            }
             return self.run(cx, Operation::Handshake);
         }
-        let progress = self.inline(|stream| stream.do_handshake())?;
-        self.open |= progress == Progress::Done(());
-        Ok(progress)
+        let progress = self.inline(|stream| stream.do_handshake());
+        self.open |= match &progress {
+            Ok(progress) => *progress == Progress::Done(()),
+            Err(e) => is_fatal(e),
+        };
+        progress
+    }
+
+    /// Whether a write may be done while its job is in flight.
+    pub(crate) fn may_leave_jobs(&self) -> bool {
+        self.policy == AsyncPolicy::Always
     }
 
     pub(crate) fn runs_jobs(&self) -> bool {
@@ -674,6 +715,7 @@ impl Connection {
         operation: Operation,
     ) -> Result<Progress<()>, ssl::Error> {
         self.has_role = true;
+        self.starved = None;
         self.in_flight.begin(&self.session, operation);
         Ok(match self.advance(cx)? {
             Poll::Ready(Wants::Ciphertext) => self.wants(),
@@ -684,10 +726,16 @@ impl Connection {
 
     /// Goes on with what is in flight.
     fn advance(&mut self, cx: &mut Context<'_>) -> Result<Poll<Wants>, ssl::Error> {
-        match self.in_flight.poll(self.watcher, cx) {
-            Poll::Ready(Some(outcome)) => self.absorb(outcome).map(Poll::Ready),
-            Poll::Ready(None) => Ok(Poll::Ready(Wants::Nothing)),
-            Poll::Pending => Ok(Poll::Pending),
+        let Poll::Ready((outcome, panic)) = self.in_flight.poll(self.watcher, cx) else {
+            return Ok(Poll::Pending);
+        };
+        let wants = match outcome {
+            Some(outcome) => self.absorb(outcome),
+            None => Ok(Wants::Nothing),
+        };
+        match panic {
+            Some(payload) => resume_unwind(payload),
+            None => wants.map(Poll::Ready),
         }
     }
 
@@ -695,19 +743,32 @@ impl Connection {
     fn absorb(&mut self, outcome: Outcome) -> Result<Wants, ssl::Error> {
         match outcome {
             Outcome::Handshake(Ok(())) => self.open = true,
-            Outcome::Handshake(Err(e)) if wants_ciphertext(&e) => return Ok(Wants::Ciphertext),
-            Outcome::Handshake(Err(e)) => return Err(e),
+            Outcome::Handshake(Err(e)) if wants_ciphertext(&e) => {
+                self.starved = Some(Kind::Handshake);
+                return Ok(Wants::Ciphertext);
+            }
+            Outcome::Handshake(Err(e)) => {
+                self.open |= is_fatal(&e);
+                return Err(e);
+            }
 
-            Outcome::Read(Err(e)) if wants_ciphertext(&e) => return Ok(Wants::Ciphertext),
+            Outcome::Read(Err(e)) if wants_ciphertext(&e) => {
+                self.starved = Some(Kind::Read);
+                return Ok(Wants::Ciphertext);
+            }
             Outcome::Read(result) => self.kept.keep_read(result),
 
             Outcome::Write(plaintext, Err(e)) if wants_ciphertext(&e) => {
                 self.accepted = Some(Operation::Write(plaintext));
+                self.starved = Some(Kind::Write);
                 return Ok(Wants::Ciphertext);
             }
             Outcome::Write(_, result) => self.kept.write_error = result.err(),
 
-            Outcome::Shutdown(Err(e)) if wants_ciphertext(&e) => return Ok(Wants::Ciphertext),
+            Outcome::Shutdown(Err(e)) if wants_ciphertext(&e) => {
+                self.starved = Some(Kind::Shutdown);
+                return Ok(Wants::Ciphertext);
+            }
             Outcome::Shutdown(result) => self.kept.shutdown = Some(result),
 
             #[cfg(ossl111)]
@@ -718,6 +779,7 @@ impl Connection {
             #[cfg(ossl111)]
             Outcome::WriteEarly(plaintext, Err(e)) if wants_ciphertext(&e) => {
                 self.accepted = Some(Operation::WriteEarly(plaintext));
+                self.starved = Some(Kind::Write);
                 return Ok(Wants::Ciphertext);
             }
             #[cfg(ossl111)]
@@ -732,20 +794,13 @@ impl Connection {
         mut call: impl FnMut(&mut SslStream<WireEnd>) -> Result<T, ssl::Error>,
     ) -> Result<Progress<T>, ssl::Error> {
         self.has_role = true;
-        loop {
-            let before = self.session.wire.incoming_len();
-            return match call(self.stream()) {
-                Ok(value) => Ok(Progress::Done(value)),
-                Err(e) if wants_ciphertext(&e) => {
-                    // It may have handled a message, and left the rest (without SSL_MODE_AUTO_RETRY).
-                    let after = self.session.wire.incoming_len();
-                    if 0 < after && after < before {
-                        continue;
-                    }
-                    Ok(self.wants())
-                }
-                Err(e) => Err(e),
-            };
+        self.starved = None;
+        let wire = Rc::clone(&self.session.wire);
+        let stream = self.stream();
+        match to_the_last_message(&wire, || call(stream)) {
+            Ok(value) => Ok(Progress::Done(value)),
+            Err(e) if wants_ciphertext(&e) => Ok(self.wants()),
+            Err(e) => Err(e),
         }
     }
 
@@ -769,6 +824,15 @@ impl Connection {
     }
 }
 
+/// An operation that its caller asks for again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Handshake,
+    Read,
+    Write,
+    Shutdown,
+}
+
 /// Whether an outcome was that there is not enough ciphertext.
 enum Wants {
     Nothing,
@@ -778,6 +842,12 @@ enum Wants {
 /// Memory takes all that is written, so it is never the other way.
 pub(crate) fn wants_ciphertext(e: &ssl::Error) -> bool {
     e.code() == ErrorCode::WANT_READ
+}
+
+/// Whether the connection is no more. Others may be called again, as that of a callback that wants
+/// to be asked later.
+fn is_fatal(e: &ssl::Error) -> bool {
+    matches!(e.code(), ErrorCode::SSL | ErrorCode::SYSCALL)
 }
 
 fn claims_too_much() -> io::Error {

@@ -2,15 +2,15 @@
 //! to.
 
 use std::os::fd::RawFd;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use openssl::ssl::{self, ShutdownResult, SslStream};
+use openssl::ssl::{self, ErrorCode, ShutdownResult, SslStream};
 
 use crate::job::{Job, Watcher};
+use crate::panics::Payload;
 use crate::tls::session::Session;
-use crate::tls::wire::WireEnd;
+use crate::tls::wire::{Wire, WireEnd};
 
 /// What a job shall do.
 pub(crate) enum Operation {
@@ -74,27 +74,56 @@ fn read(
 }
 
 impl Operation {
-    pub(crate) fn run(self, stream: &mut SslStream<WireEnd>) -> Outcome {
+    pub(crate) fn run(self, wire: &Wire, stream: &mut SslStream<WireEnd>) -> Outcome {
         match self {
-            Operation::Handshake => Outcome::Handshake(stream.do_handshake()),
-            Operation::Read(len) => Outcome::Read(read(len, |to| stream.ssl_read(to))),
+            Operation::Handshake => {
+                Outcome::Handshake(to_the_last_message(wire, || stream.do_handshake()))
+            }
+            Operation::Read(len) => Outcome::Read(read(len, |to| {
+                to_the_last_message(wire, || stream.ssl_read(to))
+            })),
             Operation::Write(mut plaintext) => {
-                let result = plaintext.write(|bytes| stream.ssl_write(bytes));
+                let result =
+                    plaintext.write(|bytes| to_the_last_message(wire, || stream.ssl_write(bytes)));
                 Outcome::Write(plaintext, result)
             }
-            Operation::Shutdown => Outcome::Shutdown(stream.shutdown()),
-            #[cfg(ossl111)]
-            Operation::ReadEarly(len) => {
-                Outcome::ReadEarly(read(len, |to| stream.read_early_data(to)))
+            Operation::Shutdown => {
+                Outcome::Shutdown(to_the_last_message(wire, || stream.shutdown()))
             }
             #[cfg(ossl111)]
+            Operation::ReadEarly(len) => Outcome::ReadEarly(read(len, |to| {
+                to_the_last_message(wire, || stream.read_early_data(to))
+            })),
+            #[cfg(ossl111)]
             Operation::WriteEarly(mut plaintext) => {
-                let result = plaintext.write(|bytes| stream.write_early_data(bytes));
+                let result = plaintext
+                    .write(|bytes| to_the_last_message(wire, || stream.write_early_data(bytes)));
                 Outcome::WriteEarly(plaintext, result)
             }
         }
     }
 }
+
+/// Calls libssl until it has done, or all that has come is handled: without SSL_MODE_AUTO_RETRY it
+/// wants to read after each message that brings no plaintext, and leaves the rest.
+pub(crate) fn to_the_last_message<T>(
+    wire: &Wire,
+    mut call: impl FnMut() -> Result<T, ssl::Error>,
+) -> Result<T, ssl::Error> {
+    loop {
+        // Counted, as more may come while it is paused.
+        let before = wire.taken();
+        let result = call();
+        let rest = wire.incoming_len() > 0;
+        match result {
+            Err(e) if e.code() == ErrorCode::WANT_READ && rest && wire.taken() > before => {}
+            result => return result,
+        }
+    }
+}
+
+/// What has come of the operation in flight, if there was one, and its panic.
+type Ended = (Option<Outcome>, Option<Payload>);
 
 /// The one operation of a connection that is in flight, if there is one.
 pub(crate) enum InFlight {
@@ -104,11 +133,7 @@ pub(crate) enum InFlight {
 
 impl InFlight {
     pub(crate) fn is_idle(&self) -> bool {
-        match self {
-            InFlight::Idle => true,
-            // It ended with a panic, which was raised.
-            InFlight::Job(job) => job.is_over(),
-        }
+        matches!(self, InFlight::Idle)
     }
 
     /// Makes a job of an operation. What is in flight already would be lost.
@@ -118,26 +143,22 @@ impl InFlight {
         *self = InFlight::Job(Job::new(move || {
             // SAFETY: until this has ended the connection lets nobody else at the stream (H2): it
             // is not idle. The session is alive, as this has it (H3).
-            operation.run(unsafe { session.stream() })
+            operation.run(&session.wire, unsafe { session.stream() })
         }));
     }
 
-    /// Goes on with it. A panic that comes through here leaves it what it is: a session must not
-    /// look idle whose job is in flight.
-    pub(crate) fn poll(&mut self, watcher: Watcher, cx: &mut Context<'_>) -> Poll<Option<Outcome>> {
+    /// Goes on with it. A panic is the caller's to raise, once it has kept the outcome: the
+    /// operation may have come to its end all the same.
+    pub(crate) fn poll(&mut self, watcher: Watcher, cx: &mut Context<'_>) -> Poll<Ended> {
         let InFlight::Job(job) = self else {
-            return Poll::Ready(None);
+            return Poll::Ready((None, None));
         };
-        let mut outcome = None;
-        if !job.is_over() {
-            job.set_watcher(watcher);
-            match std::future::Future::poll(Pin::new(job), cx) {
-                Poll::Ready(it) => outcome = Some(it),
-                Poll::Pending => return Poll::Pending,
-            }
+        job.set_watcher(watcher);
+        let ended = job.poll_ended(cx);
+        if ended.is_ready() {
+            *self = InFlight::Idle;
         }
-        *self = InFlight::Idle;
-        Poll::Ready(outcome)
+        ended
     }
 
     pub(crate) fn extend_with_wait_fds(&self, fds: &mut Vec<RawFd>) {

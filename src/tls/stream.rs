@@ -63,17 +63,22 @@ pub struct SslStream<S> {
     blocks: fn(&S) -> bool,
     /// Whether the last operation waits for the transport to be readable.
     wants_read: bool,
+    /// Whether what was sent is to be flushed.
+    flushes: bool,
     /// For pollers, from the first pause on.
     wake: Option<(Arc<WakeFd>, Waker)>,
 }
 
-/// What an operation may do while the transport does not take what there is to send.
+/// What an operation is about: what it does about the transport while that does not take what there
+/// is to send.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Unsent {
-    /// Receive: the peer may have to send before it reads.
-    Receives,
+enum Direction {
+    /// Receives: the peer may have to send before it reads.
+    Both,
+    /// Likewise, and even if nothing can be sent any more.
+    Read,
     /// Nothing: more and more would be received that nobody reads.
-    Waits,
+    Write,
 }
 
 impl<S: Read + Write + AsFd> SslStream<S> {
@@ -174,6 +179,7 @@ impl<S: Read + Write> SslStream<S> {
             transport,
             blocks,
             wants_read: false,
+            flushes: false,
             wake: None,
         })
     }
@@ -226,7 +232,7 @@ impl<S: Read + Write> SslStream<S> {
     /// # }
     /// ```
     pub fn do_handshake(&mut self) -> Result<(), Error> {
-        self.drive(Unsent::Receives, Connection::poll_handshake)?;
+        self.drive(Direction::Both, Connection::poll_handshake)?;
         Ok(self.send()?)
     }
 
@@ -247,9 +253,11 @@ impl<S: Read + Write> SslStream<S> {
     /// # }
     /// ```
     pub fn ssl_read(&mut self, to: &mut [u8]) -> Result<usize, Error> {
-        self.drive(Unsent::Receives, |connection, cx| {
+        let read = self.drive(Direction::Read, |connection, cx| {
             connection.poll_read(cx, to)
-        })
+        })?;
+        self.send_what_reading_brought();
+        Ok(read)
     }
 
     /// Reads plaintext and leaves it for the next read (`SSL_peek`).
@@ -266,9 +274,11 @@ impl<S: Read + Write> SslStream<S> {
     /// # }
     /// ```
     pub fn ssl_peek(&mut self, to: &mut [u8]) -> Result<usize, Error> {
-        self.drive(Unsent::Receives, |connection, cx| {
+        let peeked = self.drive(Direction::Read, |connection, cx| {
             connection.poll_peek(cx, to)
-        })
+        })?;
+        self.send_what_reading_brought();
+        Ok(peeked)
     }
 
     /// Writes plaintext (`SSL_write`), and offers it to the transport. What a non-blocking
@@ -285,20 +295,25 @@ impl<S: Read + Write> SslStream<S> {
     /// # }
     /// ```
     pub fn ssl_write(&mut self, from: &[u8]) -> Result<usize, Error> {
-        let written = self.drive(Unsent::Waits, |connection, cx| {
+        let written = self.drive(Direction::Write, |connection, cx| {
             connection.poll_write(cx, from)
         })?;
+        // It is written from here on: an error is of what comes next, or the caller would write it
+        // again.
         if self.blocks() {
-            // It is not only accepted: a caller that goes on to block elsewhere has sent it.
-            self.drive(Unsent::Waits, Connection::poll_flush)?;
+            // A caller that goes on to block elsewhere has sent it.
+            if let Err(Error::Ssl(e)) = self.flush_ciphertext() {
+                self.connection.keep_write_error(e);
+            }
+        } else {
+            let _ = self.send();
         }
-        self.send_now()?;
         Ok(written)
     }
 
     /// Sends what was written: it is done when the transport has taken all.
     fn flush_ciphertext(&mut self) -> Result<(), Error> {
-        self.drive(Unsent::Waits, Connection::poll_flush)
+        self.drive(Direction::Write, Connection::poll_flush)
     }
 
     /// Reads early data, on a server before its handshake; 0 when there is no more
@@ -318,7 +333,7 @@ impl<S: Read + Write> SslStream<S> {
     /// ```
     #[cfg(ossl111)]
     pub fn read_early_data(&mut self, to: &mut [u8]) -> Result<usize, Error> {
-        self.drive(Unsent::Receives, |connection, cx| {
+        self.drive(Direction::Both, |connection, cx| {
             connection.poll_read_early_data(cx, to)
         })
     }
@@ -338,10 +353,11 @@ impl<S: Read + Write> SslStream<S> {
     /// ```
     #[cfg(ossl111)]
     pub fn write_early_data(&mut self, from: &[u8]) -> Result<usize, Error> {
-        let written = self.drive(Unsent::Receives, |connection, cx| {
+        let written = self.drive(Direction::Both, |connection, cx| {
             connection.poll_write_early_data(cx, from)
         })?;
-        self.send_now()?;
+        // As for `ssl_write`.
+        let _ = self.send();
         Ok(written)
     }
 
@@ -361,7 +377,7 @@ impl<S: Read + Write> SslStream<S> {
     /// # }
     /// ```
     pub fn shutdown(&mut self) -> Result<ShutdownResult, Error> {
-        let result = self.drive(Unsent::Receives, Connection::poll_shutdown)?;
+        let result = self.drive(Direction::Both, Connection::poll_shutdown)?;
         if let Err(e) = self.send() {
             // It is not closed before the peer can know: said when it is called again.
             self.connection.keep_shutdown(result);
@@ -373,10 +389,13 @@ impl<S: Read + Write> SslStream<S> {
     /// Calls an operation until it is done.
     fn drive<T>(
         &mut self,
-        unsent: Unsent,
+        direction: Direction,
         mut operation: impl FnMut(&mut Connection, &mut Context<'_>) -> Result<Progress<T>, ssl::Error>,
     ) -> Result<T, Error> {
-        self.wants_read = false;
+        // A reader that waits does so whatever is written meanwhile.
+        if direction != Direction::Write {
+            self.wants_read = false;
+        }
         loop {
             let progress = match self.poll(&mut operation) {
                 Ok(progress) => progress,
@@ -389,14 +408,30 @@ impl<S: Read + Write> SslStream<S> {
             match progress {
                 Progress::Done(value) => return Ok(value),
                 Progress::WantsCiphertext => self.receive()?,
-                Progress::HasCiphertext => match self.send() {
-                    Err(e) if e.kind() == ErrorKind::WouldBlock && unsent == Unsent::Receives => {
-                        self.receive()?;
+                Progress::HasCiphertext => {
+                    if let Err(unsent) = self.send() {
+                        self.receive_instead(direction, unsent)?;
                     }
-                    sent => sent?,
-                },
-                Progress::Pending => return Err(Error::Io(ErrorKind::WouldBlock.into())),
+                }
+                Progress::Pending => {
+                    // What it has brought so far; if that fails, it is said when it goes on.
+                    let _ = self.send();
+                    return Err(Error::Io(ErrorKind::WouldBlock.into()));
+                }
             }
+        }
+    }
+
+    /// When the transport has not taken all there is to send.
+    fn receive_instead(&mut self, direction: Direction, unsent: io::Error) -> Result<(), Error> {
+        let blocked = unsent.kind() == ErrorKind::WouldBlock;
+        match direction {
+            Direction::Both if blocked => self.receive(),
+            Direction::Read => match self.receive() {
+                Err(e) if e.is_would_block() && !blocked => Err(unsent.into()),
+                received => received,
+            },
+            Direction::Both | Direction::Write => Err(unsent.into()),
         }
     }
 
@@ -407,10 +442,19 @@ impl<S: Read + Write> SslStream<S> {
         operation: &mut impl FnMut(&mut Connection, &mut Context<'_>) -> Result<Progress<T>, ssl::Error>,
     ) -> Result<Progress<T>, Error> {
         self.connection.set_watcher(Watcher::Owner);
+        if self.wake.is_none() && self.connection.may_leave_jobs() && !self.blocks() {
+            self.make_wake_fd()?;
+        }
         let polled = match &self.wake {
             Some((fd, waker)) => {
-                fd.clear();
-                operation(&mut self.connection, &mut Context::from_waker(waker))
+                let woken = fd.clear();
+                let polled = operation(&mut self.connection, &mut Context::from_waker(waker));
+                // It may have been done without a look at what is in flight, which that was for.
+                let done = !matches!(polled, Ok(Progress::Pending));
+                if woken && done && self.connection.is_in_flight() {
+                    fd.set();
+                }
+                polled
             }
             // It costs a file descriptor, which most operations never need.
             None => operation(
@@ -420,6 +464,8 @@ impl<S: Read + Write> SslStream<S> {
         };
         match polled? {
             Progress::Pending if self.blocks() => {
+                // What it has brought so far; if that fails, it is said when it goes on.
+                let _ = self.send();
                 self.connection.set_watcher(Watcher::Crate);
                 let polled = try_block_on(
                     poll_fn(|cx| match operation(&mut self.connection, cx) {
@@ -434,14 +480,21 @@ impl<S: Read + Write> SslStream<S> {
                 }
             }
             Progress::Pending if self.wake.is_none() => {
-                let fd = Arc::new(WakeFd::new()?);
-                let waker = Waker::from(Arc::clone(&fd));
-                let polled = operation(&mut self.connection, &mut Context::from_waker(&waker));
-                self.wake = Some((fd, waker));
-                Ok(polled?)
+                let waker = self.make_wake_fd()?;
+                Ok(operation(
+                    &mut self.connection,
+                    &mut Context::from_waker(&waker),
+                )?)
             }
             other => Ok(other),
         }
+    }
+
+    fn make_wake_fd(&mut self) -> io::Result<Waker> {
+        let fd = Arc::new(WakeFd::new()?);
+        let waker = Waker::from(Arc::clone(&fd));
+        self.wake = Some((fd, waker.clone()));
+        Ok(waker)
     }
 
     fn blocks(&self) -> bool {
@@ -462,7 +515,7 @@ impl<S: Read + Write> SslStream<S> {
         }
     }
 
-    /// Sends all there is.
+    /// Sends all there is, and flushes it where libssl would.
     fn send(&mut self) -> io::Result<()> {
         while self.connection.unsent() > 0 {
             match self.connection.send_to(&mut self.transport) {
@@ -470,15 +523,23 @@ impl<S: Read + Write> SslStream<S> {
                 sent => sent.map(|_| ())?,
             }
         }
+        self.flushes |= self.connection.take_flush();
+        while self.flushes {
+            match self.transport.flush() {
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                flushed => {
+                    flushed?;
+                    self.flushes = false;
+                }
+            }
+        }
         Ok(())
     }
 
-    /// Sends what the transport takes; the rest goes before what comes next.
-    fn send_now(&mut self) -> Result<(), Error> {
-        match self.send() {
-            Err(e) if e.kind() != ErrorKind::WouldBlock => Err(e.into()),
-            _ => Ok(()),
-        }
+    /// The peer may wait for it, and the caller goes on elsewhere. If it fails, the next operation
+    /// says so.
+    fn send_what_reading_brought(&mut self) {
+        let _ = self.send();
     }
 }
 
@@ -500,7 +561,7 @@ impl<S> SslStream<S> {
         }
         Interest {
             readable: self.wants_read,
-            writable: self.connection.unsent() > 0,
+            writable: self.connection.unsent() > 0 || self.flushes,
             fds,
         }
     }

@@ -1,6 +1,6 @@
 //! The transport that libssl sees: memory (H7).
 
-use std::cell::{Ref, RefCell, RefMut};
+use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::io::{self, ErrorKind, Read, Write};
 use std::rc::Rc;
 
@@ -11,11 +11,15 @@ use crate::tls::buffer::Buffer;
 pub(crate) struct Wire {
     incoming: RefCell<Incoming>,
     outgoing: RefCell<Buffer>,
+    /// libssl wants it to be flushed: it is the end of a flight.
+    flush: Cell<bool>,
 }
 
 #[derive(Default)]
 struct Incoming {
     buffer: Buffer,
+    /// How many bytes libssl has read in all.
+    taken: u64,
     /// The peer sends no more.
     end: bool,
 }
@@ -31,6 +35,14 @@ impl Wire {
 
     pub(crate) fn incoming_len(&self) -> usize {
         self.incoming.borrow().buffer.len()
+    }
+
+    pub(crate) fn taken(&self) -> u64 {
+        self.incoming.borrow().taken
+    }
+
+    pub(crate) fn take_flush(&self) -> bool {
+        self.flush.take()
     }
 
     pub(crate) fn outgoing(&self) -> Ref<'_, Buffer> {
@@ -55,6 +67,7 @@ impl Read for WireEnd {
             _ => {
                 to[..len].copy_from_slice(&incoming.buffer.bytes()[..len]);
                 incoming.buffer.consume(len);
+                incoming.taken += len as u64;
                 Ok(len)
             }
         }
@@ -68,6 +81,7 @@ impl Write for WireEnd {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        self.0.flush.set(true);
         Ok(())
     }
 }

@@ -4,7 +4,10 @@
 
 #![allow(dead_code)] // Each test file uses its part.
 
+pub mod both;
 pub mod child;
+pub mod compare;
+pub mod duo;
 pub mod ending;
 pub mod engine;
 pub mod example;
@@ -14,7 +17,10 @@ pub mod job;
 #[cfg(target_os = "linux")]
 pub mod maps;
 pub mod memory;
+pub mod polled;
+pub mod records;
 pub mod runner;
+pub mod script;
 pub mod thread;
 pub mod tls;
 pub mod wait_fd;
