@@ -10,6 +10,7 @@
 mod dasync;
 #[cfg(any(engines, ossl300))]
 mod linked;
+pub mod peer;
 pub mod provider;
 pub mod tls;
 
