@@ -289,7 +289,12 @@ fn await_completion(header: &Header, by: PausedBy, cx: &mut Context<'_>) -> bool
     };
     flight.wait_set.register(cx.waker());
     match flight.wait_set.take_evidence(by) {
-        Evidence::Completed => return true,
+        Evidence::Called => return true,
+        Evidence::Readable => {
+            flight.unwatch();
+            flight.wait_set.ignore_what_is_on_its_way();
+            return true;
+        }
         Evidence::Again => {
             // The others first: a busy device needs their turns, too.
             flight.paused = Paused::Turn;
@@ -316,9 +321,7 @@ unsafe fn switch(local: &Local, record: NonNull<Header>) -> Switched {
     let header = unsafe { record.as_ref() };
     let (mut job, wait_context) = match &mut *header.state.borrow_mut() {
         State::InFlight(flight) => {
-            if std::mem::take(&mut flight.watched) {
-                poller::forget(&flight.wait_set);
-            }
+            flight.unwatch();
             flight.paused = Paused::Running;
             (flight.job, flight.wait_set.as_ptr())
         }

@@ -28,7 +28,7 @@ pub(crate) use block_on::try_block_on;
 pub(crate) use record::Watcher;
 pub(crate) use wait_set::poll;
 pub(crate) use wake_fd::WakeFd;
-pub(crate) use waker::noop_waker;
+pub(crate) use waker::{noop_waker, wake_quietly};
 
 pub use block_on::block_on;
 pub use current::CurrentJob;

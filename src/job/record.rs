@@ -10,6 +10,7 @@ use std::ptr::NonNull;
 use openssl::error::ErrorStack;
 
 use crate::ffi;
+use crate::job::poller;
 use crate::job::queue::Ticket;
 use crate::job::stack::JobStack;
 use crate::job::suspend::Parked;
@@ -81,6 +82,15 @@ pub(crate) struct Flight {
     pub(crate) paused: Paused,
     /// Whether the poller thread watches its wait fds.
     pub(crate) watched: bool,
+}
+
+impl Flight {
+    /// Before the job goes on, or its token is another.
+    pub(crate) fn unwatch(&mut self) {
+        if std::mem::take(&mut self.watched) {
+            poller::forget(&self.wait_set);
+        }
+    }
 }
 
 /// What a job in flight waits for. Nothing while it runs.

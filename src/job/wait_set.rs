@@ -32,8 +32,10 @@ pub(crate) enum PausedBy {
 /// What a wait set says of its paused job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Evidence {
-    /// The operation has completed.
-    Completed,
+    /// The callback has come.
+    Called,
+    /// A wait fd is readable.
+    Readable,
     /// Nothing will come: the device was busy, or there is nothing to wait for.
     Again,
     None,
@@ -57,21 +59,31 @@ impl WaitSet {
 
     /// Makes it the next job's: what is on its way for the former one is ignored from now on.
     pub(crate) fn begin(&self) {
+        self.ignore_what_is_on_its_way();
+        // SAFETY: our wait context. It does not fail.
+        #[cfg(ossl300)]
+        unsafe {
+            ffi::ASYNC_WAIT_CTX_set_status(self.as_ptr(), ffi::ASYNC_STATUS_UNSUPPORTED);
+        }
+    }
+
+    /// Callbacks taken along so far count no more: for a pause whose end a wait fd has told, which a
+    /// callback may tell once more, when there is another pause.
+    pub(crate) fn ignore_what_is_on_its_way(&self) {
         let token = self.completion.next_job();
         #[cfg(not(ossl300))]
         let _ = token;
-        // SAFETY: our wait context; the argument is a number (H8). Neither call fails.
+        // SAFETY: our wait context; the argument is a number (H8). It does not fail.
         #[cfg(ossl300)]
         unsafe {
             ffi::ASYNC_WAIT_CTX_set_callback(self.as_ptr(), Some(completed), token.as_ptr());
-            ffi::ASYNC_WAIT_CTX_set_status(self.as_ptr(), ffi::ASYNC_STATUS_UNSUPPORTED);
         }
     }
 
     /// Whether the paused job may be resumed. What it says of a callback it says once.
     pub(crate) fn take_evidence(&self, paused_by: PausedBy) -> Evidence {
         if self.completion.take() {
-            return Evidence::Completed;
+            return Evidence::Called;
         }
         if self.says_again() {
             return Evidence::Again;
@@ -81,7 +93,7 @@ impl WaitSet {
             // A callback may have been taken along, which C does not tell. It is set from 3.0 on.
             (0, PausedBy::Producer) if cfg!(ossl300) => Evidence::None,
             (0, PausedBy::Producer) => Evidence::Again,
-            _ if self.is_readable() => Evidence::Completed,
+            _ if self.is_readable() => Evidence::Readable,
             _ => Evidence::None,
         }
     }

@@ -4,35 +4,29 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::marker::PhantomData;
 use std::os::fd::RawFd;
-use std::panic::resume_unwind;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 
-use openssl::ssl::{self, ErrorCode, ShutdownResult, Ssl, SslRef, SslStream};
+use openssl::ssl::{self, ShutdownResult, Ssl, SslRef};
 
 use crate::error::Error;
 use crate::job::Watcher;
-use crate::tls::buffer::PIECE;
+use crate::tls::drive::Kind;
 use crate::tls::kept::Kept;
-use crate::tls::operation::{to_the_last_message, InFlight, Operation, Outcome, Plaintext};
+use crate::tls::operation::{InFlight, Operation};
 use crate::tls::session::Session;
-use crate::tls::wire::WireEnd;
-use crate::tls::{AsyncPolicy, Progress, Role};
+use crate::tls::wakers::{Caller, Wakers};
+use crate::tls::{AsyncPolicy, Role};
 
-/// With so much ciphertext unsent, in bytes, nothing more is encrypted.
-const UNSENT_LIMIT: usize = PIECE;
 /// What the transport is offered to read into, in bytes, if there is a rest of the last read: a
 /// record with its header and what a cipher adds.
 const RECEIVE_ROOM: usize = 17 * 1024;
-/// What a read that may pause asks for at most, in bytes: a record.
-const READ_LIMIT: usize = 16 * 1024;
 
 /// A TLS connection without a transport: ciphertext goes in and out of memory, and its operations
 /// run as asynchronous jobs as its [`AsyncPolicy`] says.
 ///
-/// Each `poll_` method goes on with one operation, and [`Progress`] says what it needs. At any time
+/// Each `poll_` method goes on with one operation, and [`Progress`](crate::Progress) says what it needs. At any time
 /// one operation is in flight at most: whichever the caller asks for next, it is finished first.
-/// An operation that may pause owns its buffers. So reading and writing may take turns in any order
+/// A reader and a writer may be tasks of their own. An operation that may pause owns its buffers. So reading and writing may take turns in any order
 /// and with any buffers, across any number of pauses: what a read brings after its caller has gone
 /// is kept for the next reader, and a write that has paused has taken its bytes.
 ///
@@ -91,23 +85,27 @@ const READ_LIMIT: usize = 16 * 1024;
 /// ```
 pub struct Connection {
     /// Before the session: a job in flight goes first.
-    in_flight: InFlight,
-    session: Rc<Session>,
-    policy: AsyncPolicy,
+    pub(super) in_flight: InFlight,
+    pub(super) session: Rc<Session>,
+    pub(super) policy: AsyncPolicy,
     /// Whether it is told which side it is, or has begun, and must know.
-    has_role: bool,
+    pub(super) has_role: bool,
     /// Whether the first handshake is over, done or failed. Later ones are not the policy's
     /// `Handshake`.
-    open: bool,
+    pub(super) open: bool,
     /// A write that its caller was told is done, and that wants ciphertext.
-    accepted: Option<Operation>,
+    pub(super) accepted: Option<Operation>,
     /// What has come of operations that nobody asks for at the moment.
-    kept: Kept,
+    pub(super) kept: Kept,
     /// What an operation that ran as a job wants ciphertext for, and none has come since: to run it
     /// again is to wait for a free job for nothing, and to take it from others.
-    starved: Option<Kind>,
+    pub(super) starved: Option<Kind>,
     /// Who watches the wait fds of what is in flight.
-    watcher: Watcher,
+    pub(super) watcher: Watcher,
+    /// Whose call this is.
+    pub(super) caller: Caller,
+    /// Who else waits for what is in flight.
+    pub(super) wakers: Wakers,
     /// Neither `Send` nor `Sync` (H1).
     _thread: PhantomData<*mut ()>,
 }
@@ -152,7 +150,9 @@ impl Connection {
             accepted: None,
             kept: Kept::default(),
             starved: None,
-            watcher: Watcher::Owner,
+            watcher: Watcher::Crate,
+            caller: Caller::Handshake,
+            wakers: Wakers::default(),
             _thread: PhantomData,
         })
     }
@@ -173,6 +173,23 @@ impl Connection {
 
     pub(crate) fn set_watcher(&mut self, watcher: Watcher) {
         self.watcher = watcher;
+    }
+
+    /// Whether this crate watches the [wait fds](Self::wait_fds), so that the waker is all that a
+    /// caller needs: it does unless this says otherwise. For callers with a poller of their own,
+    /// who spare it a thread that polls for them.
+    ///
+    /// ```
+    /// # use openssl_async_jobs::Connection;
+    /// fn for_an_event_loop(connection: &mut Connection) {
+    ///     connection.set_watch_wait_fds(false);
+    /// }
+    /// ```
+    pub fn set_watch_wait_fds(&mut self, on: bool) {
+        self.set_watcher(match on {
+            true => Watcher::Crate,
+            false => Watcher::Owner,
+        });
     }
 
     /// Which operations run as jobs from now on: [`AsyncPolicy::Handshake`] unless this says
@@ -258,9 +275,10 @@ impl Connection {
     }
 
     /// Appends the file descriptors one of which becomes readable when the operation in flight can
-    /// go on: besides the waker, which is called for callbacks, futures and free jobs. There are
-    /// none unless an engine or provider has paused it and has no callback. They may be others
-    /// after each call, belong to the engine, and are only to be polled (H9).
+    /// go on, for callers who [watch them](Self::set_watch_wait_fds) themselves. The waker is called
+    /// for everything else: callbacks, futures and free jobs. There are none unless an engine or
+    /// provider has paused it and has no callback. They may be others after each call, belong to
+    /// the engine, and are only to be polled (H9).
     ///
     /// ```
     /// # use openssl_async_jobs::Connection;
@@ -352,271 +370,6 @@ impl Connection {
         }
     }
 
-    /// Goes on with the handshake (`SSL_do_handshake`).
-    ///
-    /// # Errors
-    ///
-    /// Those of the handshake, be it that it was another method that went on with it.
-    ///
-    /// # Panics
-    ///
-    /// Like every `poll_` method: with what a future panicked that a callback had suspended on.
-    ///
-    /// ```
-    /// # use openssl_async_jobs::{Connection, Progress};
-    /// # use std::task::Context;
-    /// fn is_done(connection: &mut Connection, cx: &mut Context<'_>) -> bool {
-    ///     matches!(connection.poll_handshake(cx), Ok(Progress::Done(())))
-    /// }
-    /// ```
-    pub fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Result<Progress<()>, ssl::Error> {
-        if self.settle(cx)?.is_pending() {
-            return Ok(Progress::Pending);
-        }
-        match self.open && self.session.ssl().is_init_finished() {
-            true => Ok(Progress::Done(())),
-            false => self.handshake(cx),
-        }
-    }
-
-    /// Reads plaintext (`SSL_read`): as much as there is, 1 byte at least.
-    ///
-    /// # Errors
-    ///
-    /// [`ZERO_RETURN`](ErrorCode::ZERO_RETURN) when the peer has closed the connection, and others
-    /// as for rust-openssl's [`ssl_read`](openssl::ssl::SslStream::ssl_read).
-    ///
-    /// ```
-    /// # use openssl_async_jobs::{Connection, Progress};
-    /// # use std::task::Context;
-    /// fn read(
-    ///     connection: &mut Connection,
-    ///     cx: &mut Context<'_>,
-    /// ) -> Result<Progress<usize>, openssl::ssl::Error> {
-    ///     let mut buffer = [0; 4096];
-    ///     connection.poll_read(cx, &mut buffer)
-    /// }
-    /// ```
-    pub fn poll_read(
-        &mut self,
-        cx: &mut Context<'_>,
-        to: &mut [u8],
-    ) -> Result<Progress<usize>, ssl::Error> {
-        match self.fill(cx, to.len())? {
-            Progress::Done(()) => {}
-            other => return Ok(other.without_value()),
-        }
-        if let Some(kept) = self.kept.take_plaintext(to) {
-            return kept.map(Progress::Done);
-        }
-        let mut len = 0;
-        // What is there already costs no call of the transport.
-        while len < to.len() && (len == 0 || self.session.wire.incoming_len() > 0) {
-            match self.inline(|stream| stream.ssl_read(&mut to[len..])) {
-                Ok(Progress::Done(read)) => len += read,
-                Ok(wants) if len == 0 => return Ok(wants),
-                Ok(_) => break,
-                Err(e) if len == 0 => return Err(e),
-                Err(e) => {
-                    self.kept.read_error = Some(e);
-                    break;
-                }
-            }
-        }
-        Ok(Progress::Done(len))
-    }
-
-    /// Reads plaintext and leaves it for the next read (`SSL_peek`).
-    ///
-    /// # Errors
-    ///
-    /// As for [`poll_read`](Self::poll_read).
-    ///
-    /// ```
-    /// # use openssl_async_jobs::{Connection, Progress};
-    /// # use std::task::Context;
-    /// fn first_byte(connection: &mut Connection, cx: &mut Context<'_>) -> Option<u8> {
-    ///     let mut byte = [0];
-    ///     match connection.poll_peek(cx, &mut byte) {
-    ///         Ok(Progress::Done(1)) => Some(byte[0]),
-    ///         _ => None,
-    ///     }
-    /// }
-    /// ```
-    pub fn poll_peek(
-        &mut self,
-        cx: &mut Context<'_>,
-        to: &mut [u8],
-    ) -> Result<Progress<usize>, ssl::Error> {
-        match self.fill(cx, to.len())? {
-            Progress::Done(()) => {}
-            other => return Ok(other.without_value()),
-        }
-        match self.kept.peek_plaintext(to) {
-            Some(kept) => kept.map(Progress::Done),
-            None if to.is_empty() => Ok(Progress::Done(0)),
-            None => self.inline(|stream| stream.ssl_peek(to)),
-        }
-    }
-
-    /// Gets plaintext into `kept`, if that takes a job; else there is nothing kept and nothing in
-    /// flight, the connection is open, and an inline call may be made.
-    fn fill(&mut self, cx: &mut Context<'_>, len: usize) -> Result<Progress<()>, ssl::Error> {
-        if len == 0 || self.kept.has_plaintext() {
-            return Ok(Progress::Done(()));
-        }
-        match self.ready(cx)? {
-            Progress::Done(()) => {}
-            other => return Ok(other),
-        }
-        if self.kept.has_plaintext() || !self.runs_jobs() {
-            return Ok(Progress::Done(()));
-        }
-        if self.starved == Some(Kind::Read) {
-            return Ok(self.wants());
-        }
-        self.run(cx, Operation::Read(len.min(READ_LIMIT)))
-    }
-
-    /// Writes plaintext (`SSL_write`), as many records as there is room for unsent ciphertext.
-    ///
-    /// A write that may pause takes a copy, and is done with that: how it ends, the next write,
-    /// flush or shutdown says.
-    ///
-    /// # Errors
-    ///
-    /// As for rust-openssl's [`ssl_write`](openssl::ssl::SslStream::ssl_write), for this write or
-    /// for what was written before.
-    ///
-    /// ```
-    /// # use openssl_async_jobs::{Connection, Progress};
-    /// # use std::task::Context;
-    /// fn write(
-    ///     connection: &mut Connection,
-    ///     cx: &mut Context<'_>,
-    /// ) -> Result<Progress<usize>, openssl::ssl::Error> {
-    ///     connection.poll_write(cx, b"hello")
-    /// }
-    /// ```
-    pub fn poll_write(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &[u8],
-    ) -> Result<Progress<usize>, ssl::Error> {
-        if from.is_empty() {
-            return Ok(Progress::Done(0));
-        }
-        match self.written(cx)? {
-            Progress::Done(()) => {}
-            other => return Ok(other.without_value()),
-        }
-        match self.ready(cx)? {
-            Progress::Done(()) => {}
-            other => return Ok(other.without_value()),
-        }
-        if self.unsent() >= UNSENT_LIMIT {
-            return Ok(Progress::HasCiphertext);
-        }
-        if self.runs_jobs() {
-            let len = from.len().min(UNSENT_LIMIT);
-            return self.accept(cx, len, Operation::Write(Plaintext::new(&from[..len])));
-        }
-        let mut len = 0;
-        while len < from.len() && self.unsent() < UNSENT_LIMIT {
-            // Without SSL_MODE_ENABLE_PARTIAL_WRITE it takes all that it is given.
-            let piece = &from[len..from.len().min(len + UNSENT_LIMIT)];
-            match self.inline(|stream| stream.ssl_write(piece)) {
-                Ok(Progress::Done(written)) => len += written,
-                Ok(wants) if len == 0 => return Ok(wants),
-                Ok(_) => break,
-                Err(e) if len == 0 => return Err(e),
-                Err(e) => {
-                    self.kept.write_error = Some(e);
-                    break;
-                }
-            }
-        }
-        Ok(Progress::Done(len))
-    }
-
-    /// Begins a write that owns its plaintext: with that the caller's is written.
-    pub(crate) fn accept(
-        &mut self,
-        cx: &mut Context<'_>,
-        len: usize,
-        write: Operation,
-    ) -> Result<Progress<usize>, ssl::Error> {
-        // Paused, or stuck for want of ciphertext, it goes on later.
-        let _ = self.run(cx, write)?;
-        match self.kept.write_error.take() {
-            Some(e) => Err(e),
-            None => Ok(Progress::Done(len)),
-        }
-    }
-
-    /// Whether all that was written has been encrypted and taken by
-    /// [`send_to`](Self::send_to).
-    ///
-    /// # Errors
-    ///
-    /// Those of the writes before it.
-    ///
-    /// ```
-    /// # use openssl_async_jobs::{Connection, Progress};
-    /// # use std::task::Context;
-    /// fn is_flushed(connection: &mut Connection, cx: &mut Context<'_>) -> bool {
-    ///     matches!(connection.poll_flush(cx), Ok(Progress::Done(())))
-    /// }
-    /// ```
-    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Result<Progress<()>, ssl::Error> {
-        match self.written(cx)? {
-            Progress::Done(()) if self.unsent() > 0 => Ok(Progress::HasCiphertext),
-            other => Ok(other),
-        }
-    }
-
-    /// Closes the connection (`SSL_shutdown`), after what was written before: first with
-    /// [`Sent`](ShutdownResult::Sent), when our `close_notify` is there to be sent; then with
-    /// [`Received`](ShutdownResult::Received), when the peer's has come.
-    ///
-    /// # Errors
-    ///
-    /// As for rust-openssl's [`shutdown`](openssl::ssl::SslStream::shutdown), and those of the
-    /// writes before it.
-    ///
-    /// ```
-    /// # use openssl_async_jobs::{Connection, Progress};
-    /// # use std::task::Context;
-    /// fn close(connection: &mut Connection, cx: &mut Context<'_>) -> bool {
-    ///     matches!(connection.poll_shutdown(cx), Ok(Progress::Done(_)))
-    /// }
-    /// ```
-    pub fn poll_shutdown(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Result<Progress<ShutdownResult>, ssl::Error> {
-        match self.written(cx)? {
-            Progress::Done(()) => {}
-            other => return Ok(other.without_value()),
-        }
-        if self.kept.shutdown.is_none() && !self.runs_jobs() {
-            return self.inline(|stream| stream.shutdown());
-        }
-        if self.kept.shutdown.is_none() && self.starved == Some(Kind::Shutdown) {
-            return Ok(self.wants());
-        }
-        if self.kept.shutdown.is_none() {
-            match self.run(cx, Operation::Shutdown)? {
-                Progress::Done(()) => {}
-                other => return Ok(other.without_value()),
-            }
-        }
-        match self.kept.shutdown.take() {
-            Some(result) => result.map(Progress::Done),
-            None => Ok(Progress::Pending),
-        }
-    }
-
     /// For the next write, flush or shutdown.
     pub(crate) fn keep_write_error(&mut self, error: ssl::Error) {
         self.kept.write_error = Some(error);
@@ -631,223 +384,6 @@ impl Connection {
     pub(crate) fn keep_shutdown(&mut self, result: ShutdownResult) {
         self.kept.shutdown = Some(Ok(result));
     }
-
-    /// Finishes what is in flight, and has libssl take what it was not able to take before. It may
-    /// still not be: then `accepted` is there.
-    pub(crate) fn settle(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, ssl::Error> {
-        if self.advance(cx)?.is_pending() {
-            return Ok(Poll::Pending);
-        }
-        if self.starved == Some(Kind::Write) {
-            return Ok(Poll::Ready(()));
-        }
-        let Some(write) = self.accepted.take() else {
-            return Ok(Poll::Ready(()));
-        };
-        if self.runs_jobs() {
-            return Ok(match self.run(cx, write)? {
-                Progress::Pending => Poll::Pending,
-                _ => Poll::Ready(()),
-            });
-        }
-        let wire = Rc::clone(&self.session.wire);
-        let outcome = write.run(&wire, self.stream());
-        self.absorb(outcome)?;
-        Ok(Poll::Ready(()))
-    }
-
-    /// [`settle`](Self::settle), until all that was written is encrypted.
-    pub(crate) fn written(&mut self, cx: &mut Context<'_>) -> Result<Progress<()>, ssl::Error> {
-        if self.settle(cx)?.is_pending() {
-            return Ok(Progress::Pending);
-        }
-        match self.kept.write_error.take() {
-            Some(e) => Err(e),
-            None if self.accepted.is_some() => Ok(self.wants()),
-            None => Ok(Progress::Done(())),
-        }
-    }
-
-    /// Settles, and has the first handshake done.
-    fn ready(&mut self, cx: &mut Context<'_>) -> Result<Progress<()>, ssl::Error> {
-        if self.settle(cx)?.is_pending() {
-            return Ok(Progress::Pending);
-        }
-        match self.open {
-            true => Ok(Progress::Done(())),
-            false => self.handshake(cx),
-        }
-    }
-
-    /// With nothing in flight.
-    fn handshake(&mut self, cx: &mut Context<'_>) -> Result<Progress<()>, ssl::Error> {
-        if self.runs_jobs() {
-            if self.starved == Some(Kind::Handshake) {
-                return Ok(self.wants());
-            }
-            return self.run(cx, Operation::Handshake);
-        }
-        let progress = self.inline(|stream| stream.do_handshake());
-        self.open |= match &progress {
-            Ok(progress) => *progress == Progress::Done(()),
-            Err(e) => is_fatal(e),
-        };
-        progress
-    }
-
-    /// Whether a write may be done while its job is in flight.
-    pub(crate) fn may_leave_jobs(&self) -> bool {
-        self.policy == AsyncPolicy::Always
-    }
-
-    pub(crate) fn runs_jobs(&self) -> bool {
-        match self.policy {
-            AsyncPolicy::Handshake => !self.open,
-            AsyncPolicy::Always => true,
-            AsyncPolicy::Never => false,
-        }
-    }
-
-    /// Runs an operation as a job: done when its outcome is in `kept`.
-    pub(crate) fn run(
-        &mut self,
-        cx: &mut Context<'_>,
-        operation: Operation,
-    ) -> Result<Progress<()>, ssl::Error> {
-        self.has_role = true;
-        self.starved = None;
-        self.in_flight.begin(&self.session, operation);
-        Ok(match self.advance(cx)? {
-            Poll::Ready(Wants::Ciphertext) => self.wants(),
-            Poll::Ready(Wants::Nothing) => Progress::Done(()),
-            Poll::Pending => Progress::Pending,
-        })
-    }
-
-    /// Goes on with what is in flight.
-    fn advance(&mut self, cx: &mut Context<'_>) -> Result<Poll<Wants>, ssl::Error> {
-        let Poll::Ready((outcome, panic)) = self.in_flight.poll(self.watcher, cx) else {
-            return Ok(Poll::Pending);
-        };
-        let wants = match outcome {
-            Some(outcome) => self.absorb(outcome),
-            None => Ok(Wants::Nothing),
-        };
-        match panic {
-            Some(payload) => resume_unwind(payload),
-            None => wants.map(Poll::Ready),
-        }
-    }
-
-    /// Keeps what has come of an operation, for whoever asks. A failed handshake is everybody's.
-    fn absorb(&mut self, outcome: Outcome) -> Result<Wants, ssl::Error> {
-        match outcome {
-            Outcome::Handshake(Ok(())) => self.open = true,
-            Outcome::Handshake(Err(e)) if wants_ciphertext(&e) => {
-                self.starved = Some(Kind::Handshake);
-                return Ok(Wants::Ciphertext);
-            }
-            Outcome::Handshake(Err(e)) => {
-                self.open |= is_fatal(&e);
-                return Err(e);
-            }
-
-            Outcome::Read(Err(e)) if wants_ciphertext(&e) => {
-                self.starved = Some(Kind::Read);
-                return Ok(Wants::Ciphertext);
-            }
-            Outcome::Read(result) => self.kept.keep_read(result),
-
-            Outcome::Write(plaintext, Err(e)) if wants_ciphertext(&e) => {
-                self.accepted = Some(Operation::Write(plaintext));
-                self.starved = Some(Kind::Write);
-                return Ok(Wants::Ciphertext);
-            }
-            Outcome::Write(_, result) => self.kept.write_error = result.err(),
-
-            Outcome::Shutdown(Err(e)) if wants_ciphertext(&e) => {
-                self.starved = Some(Kind::Shutdown);
-                return Ok(Wants::Ciphertext);
-            }
-            Outcome::Shutdown(result) => self.kept.shutdown = Some(result),
-
-            #[cfg(ossl111)]
-            Outcome::ReadEarly(Err(e)) if wants_ciphertext(&e) => return Ok(Wants::Ciphertext),
-            #[cfg(ossl111)]
-            Outcome::ReadEarly(result) => self.kept.early = Some(result),
-
-            #[cfg(ossl111)]
-            Outcome::WriteEarly(plaintext, Err(e)) if wants_ciphertext(&e) => {
-                self.accepted = Some(Operation::WriteEarly(plaintext));
-                self.starved = Some(Kind::Write);
-                return Ok(Wants::Ciphertext);
-            }
-            #[cfg(ossl111)]
-            Outcome::WriteEarly(_, result) => self.kept.write_error = result.err(),
-        }
-        Ok(Wants::Nothing)
-    }
-
-    /// Calls libssl here and now, with nothing in flight.
-    pub(crate) fn inline<T>(
-        &mut self,
-        mut call: impl FnMut(&mut SslStream<WireEnd>) -> Result<T, ssl::Error>,
-    ) -> Result<Progress<T>, ssl::Error> {
-        self.has_role = true;
-        self.starved = None;
-        let wire = Rc::clone(&self.session.wire);
-        let stream = self.stream();
-        match to_the_last_message(&wire, || call(stream)) {
-            Ok(value) => Ok(Progress::Done(value)),
-            Err(e) if wants_ciphertext(&e) => Ok(self.wants()),
-            Err(e) => Err(e),
-        }
-    }
-
-    fn stream(&mut self) -> &mut SslStream<WireEnd> {
-        assert!(self.in_flight.is_idle(), "an operation is in flight");
-        // SAFETY: nothing is in flight (H2), and `self` is borrowed as long as it is used.
-        unsafe { self.session.stream() }
-    }
-
-    /// What libssl cannot go on without the peer needs: first that it gets what it waits for.
-    pub(crate) fn wants<T>(&self) -> Progress<T> {
-        match self.unsent() {
-            0 => Progress::WantsCiphertext,
-            _ => Progress::HasCiphertext,
-        }
-    }
-
-    #[cfg(ossl111)]
-    pub(crate) fn kept(&mut self) -> &mut Kept {
-        &mut self.kept
-    }
-}
-
-/// An operation that its caller asks for again.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Handshake,
-    Read,
-    Write,
-    Shutdown,
-}
-
-/// Whether an outcome was that there is not enough ciphertext.
-enum Wants {
-    Nothing,
-    Ciphertext,
-}
-
-/// Memory takes all that is written, so it is never the other way.
-pub(crate) fn wants_ciphertext(e: &ssl::Error) -> bool {
-    e.code() == ErrorCode::WANT_READ
-}
-
-/// Whether the connection is no more. Others may be called again, as that of a callback that wants
-/// to be asked later.
-fn is_fatal(e: &ssl::Error) -> bool {
-    matches!(e.code(), ErrorCode::SSL | ErrorCode::SYSCALL)
 }
 
 fn claims_too_much() -> io::Error {

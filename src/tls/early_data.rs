@@ -5,6 +5,8 @@ use std::task::Context;
 use openssl::ssl;
 
 use crate::tls::operation::{Operation, Plaintext};
+use crate::tls::progress::done;
+use crate::tls::wakers::Caller;
 use crate::tls::{Connection, Progress};
 
 /// What a write of early data that may pause takes at most, in bytes.
@@ -36,25 +38,23 @@ impl Connection {
         cx: &mut Context<'_>,
         to: &mut [u8],
     ) -> Result<Progress<usize>, ssl::Error> {
+        self.caller = Caller::Reader;
         if self.settle(cx)?.is_pending() {
             return Ok(Progress::Pending);
         }
-        if self.kept().early.is_none() {
+        if self.kept.early.is_none() {
             if !self.runs_jobs() {
                 return self.inline(|stream| stream.read_early_data(to));
             }
-            match self.run(cx, Operation::ReadEarly(to.len().min(READ_LIMIT)))? {
-                Progress::Done(()) => {}
-                other => return Ok(other.without_value()),
-            }
+            done!(self.run(cx, Operation::ReadEarly(to.len().min(READ_LIMIT)))?);
         }
-        match self.kept().early.take() {
+        match self.kept.early.take() {
             Some(Ok(mut bytes)) => {
                 let len = to.len().min(bytes.len());
                 to[..len].copy_from_slice(&bytes[..len]);
                 if len < bytes.len() {
                     bytes.drain(..len);
-                    self.kept().early = Some(Ok(bytes));
+                    self.kept.early = Some(Ok(bytes));
                 }
                 Ok(Progress::Done(len))
             }
@@ -83,10 +83,8 @@ impl Connection {
         cx: &mut Context<'_>,
         from: &[u8],
     ) -> Result<Progress<usize>, ssl::Error> {
-        match self.written(cx)? {
-            Progress::Done(()) => {}
-            other => return Ok(other.without_value()),
-        }
+        self.caller = Caller::Writer;
+        done!(self.written(cx)?);
         if !self.runs_jobs() {
             return self.inline(|stream| stream.write_early_data(from));
         }

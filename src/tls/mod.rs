@@ -2,15 +2,18 @@
 
 mod buffer;
 mod connection;
+mod drive;
 #[cfg(ossl111)]
 mod early_data;
 mod interest;
 mod kept;
 mod operation;
+mod operations;
 mod policy;
 mod progress;
 mod session;
 mod stream;
+mod wakers;
 mod wire;
 
 pub use connection::Connection;

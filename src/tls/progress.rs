@@ -10,7 +10,7 @@
 ///         Progress::Done(_) => "send what there is, and go on",
 ///         Progress::WantsCiphertext => "receive, and call again",
 ///         Progress::HasCiphertext => "send, and call again",
-///         Progress::Pending => "wait for the waker or a wait fd, and call again",
+///         Progress::Pending => "wait for the waker, and call again",
 ///     }
 /// }
 /// # assert_eq!(next_step(Progress::Done(1)), "send what there is, and go on");
@@ -27,8 +27,8 @@ pub enum Progress<T> {
     /// [`send_to`](crate::Connection::send_to), and call again.
     HasCiphertext,
     /// An asynchronous operation is paused, or waits for a free job: the waker is called when it
-    /// can go on, or one of [`wait_fds`](crate::Connection::wait_fds) becomes readable. Then call
-    /// again.
+    /// can go on. (For callers who watch wait fds themselves: or one of
+    /// [`wait_fds`](crate::Connection::wait_fds) becomes readable.) Then call again.
     Pending,
 }
 
@@ -43,3 +43,14 @@ impl<T> Progress<T> {
         }
     }
 }
+
+/// The value of an operation that is done; returns what another one needs.
+macro_rules! done {
+    ($progress:expr) => {
+        match $progress {
+            $crate::tls::Progress::Done(value) => value,
+            other => return Ok(other.without_value()),
+        }
+    };
+}
+pub(super) use done;

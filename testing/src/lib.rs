@@ -10,9 +10,12 @@
 mod dasync;
 #[cfg(any(engines, ossl300))]
 mod linked;
+pub mod pausing;
 pub mod peer;
 pub mod provider;
+pub mod random;
 pub mod tls;
+pub mod woken;
 
 #[cfg(engines)]
 pub use dasync::{load_dasync, Method};

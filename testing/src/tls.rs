@@ -11,9 +11,17 @@ use openssl::x509::X509Ref;
 
 mod certificate;
 mod end;
+mod held;
+pub mod held_stream;
+pub mod memory;
+mod talk;
+mod transfer;
 
 pub use certificate::{certificate, Identity, KeyType};
 pub use end::{converse, End};
+pub use held::Held;
+pub use talk::Talk;
+pub use transfer::{transfer, Jobs, Kind};
 
 /// The protocol versions with jobs to pause that the OpenSSL linked speaks.
 pub const VERSIONS: &[SslVersion] = &[

@@ -1,0 +1,271 @@
+//! How a connection's operations go on: inline, or as a job, one at a time (H2).
+
+use std::panic::resume_unwind;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use openssl::ssl::{self, ErrorCode, SslStream};
+
+use crate::tls::operation::{to_the_last_message, Operation, Outcome};
+use crate::tls::progress::done;
+use crate::tls::wire::WireEnd;
+use crate::tls::{AsyncPolicy, Connection, Progress};
+
+/// What a read that may pause asks for at most, in bytes: a record.
+const READ_LIMIT: usize = 16 * 1024;
+
+/// An operation that its caller asks for again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Handshake,
+    Read,
+    Write,
+    Shutdown,
+}
+
+/// Whether an outcome was that there is not enough ciphertext.
+pub(super) enum Wants {
+    Nothing,
+    Ciphertext,
+}
+
+/// Memory takes all that is written, so it is never the other way.
+pub(super) fn wants_ciphertext(e: &ssl::Error) -> bool {
+    e.code() == ErrorCode::WANT_READ
+}
+
+/// Whether the connection is no more. Others may be called again, as that of a callback that wants
+/// to be asked later.
+pub(super) fn is_fatal(e: &ssl::Error) -> bool {
+    matches!(e.code(), ErrorCode::SSL | ErrorCode::SYSCALL)
+}
+
+impl Connection {
+    /// Gets plaintext into `kept`, if that takes a job; else there is nothing kept and nothing in
+    /// flight, the connection is open, and an inline call may be made.
+    pub(super) fn fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        len: usize,
+    ) -> Result<Progress<()>, ssl::Error> {
+        if len == 0 || self.kept.has_plaintext() {
+            return Ok(Progress::Done(()));
+        }
+        done!(self.ready(cx)?);
+        if self.kept.has_plaintext() || !self.runs_jobs() {
+            return Ok(Progress::Done(()));
+        }
+        if self.starved == Some(Kind::Read) {
+            return Ok(self.wants());
+        }
+        self.run(cx, Operation::Read(len.min(READ_LIMIT)))
+    }
+
+    /// Begins a write that owns its plaintext: with that the caller's is written.
+    pub(super) fn accept(
+        &mut self,
+        cx: &mut Context<'_>,
+        len: usize,
+        write: Operation,
+    ) -> Result<Progress<usize>, ssl::Error> {
+        // Paused, or stuck for want of ciphertext, it goes on later.
+        let _ = self.run(cx, write)?;
+        match self.kept.write_error.take() {
+            Some(e) => Err(e),
+            None => Ok(Progress::Done(len)),
+        }
+    }
+
+    /// Finishes what is in flight, and has libssl take what it was not able to take before. It may
+    /// still not be: then `accepted` is there.
+    pub(super) fn settle(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, ssl::Error> {
+        if self.advance(cx)?.is_pending() {
+            return Ok(Poll::Pending);
+        }
+        if self.starved == Some(Kind::Write) {
+            return Ok(Poll::Ready(()));
+        }
+        let Some(write) = self.accepted.take() else {
+            return Ok(Poll::Ready(()));
+        };
+        if self.runs_jobs() {
+            return Ok(match self.run(cx, write)? {
+                Progress::Pending => Poll::Pending,
+                _ => Poll::Ready(()),
+            });
+        }
+        let wire = Rc::clone(&self.session.wire);
+        let outcome = write.run(&wire, self.stream());
+        self.absorb(outcome)?;
+        Ok(Poll::Ready(()))
+    }
+
+    /// [`settle`](Self::settle), until all that was written is encrypted.
+    pub(super) fn written(&mut self, cx: &mut Context<'_>) -> Result<Progress<()>, ssl::Error> {
+        if self.settle(cx)?.is_pending() {
+            return Ok(Progress::Pending);
+        }
+        match self.kept.write_error.take() {
+            Some(e) => Err(e),
+            None if self.accepted.is_some() => Ok(self.wants()),
+            None => Ok(Progress::Done(())),
+        }
+    }
+
+    /// Settles, and has the first handshake done.
+    pub(super) fn ready(&mut self, cx: &mut Context<'_>) -> Result<Progress<()>, ssl::Error> {
+        if self.settle(cx)?.is_pending() {
+            return Ok(Progress::Pending);
+        }
+        match self.open {
+            true => Ok(Progress::Done(())),
+            false => self.handshake(cx),
+        }
+    }
+
+    /// With nothing in flight.
+    pub(super) fn handshake(&mut self, cx: &mut Context<'_>) -> Result<Progress<()>, ssl::Error> {
+        if self.runs_jobs() {
+            if self.starved == Some(Kind::Handshake) {
+                return Ok(self.wants());
+            }
+            return self.run(cx, Operation::Handshake);
+        }
+        let progress = self.inline(|stream| stream.do_handshake());
+        self.open |= match &progress {
+            Ok(progress) => *progress == Progress::Done(()),
+            Err(e) => is_fatal(e),
+        };
+        progress
+    }
+
+    /// Whether a write may be done while its job is in flight.
+    pub(super) fn may_leave_jobs(&self) -> bool {
+        self.policy == AsyncPolicy::Always
+    }
+
+    pub(super) fn runs_jobs(&self) -> bool {
+        match self.policy {
+            AsyncPolicy::Handshake => !self.open,
+            AsyncPolicy::Always => true,
+            AsyncPolicy::Never => false,
+        }
+    }
+
+    /// Runs an operation as a job: done when its outcome is in `kept`.
+    pub(super) fn run(
+        &mut self,
+        cx: &mut Context<'_>,
+        operation: Operation,
+    ) -> Result<Progress<()>, ssl::Error> {
+        self.has_role = true;
+        self.starved = None;
+        self.in_flight.begin(&self.session, operation);
+        Ok(match self.advance(cx)? {
+            Poll::Ready(Wants::Ciphertext) => self.wants(),
+            Poll::Ready(Wants::Nothing) => Progress::Done(()),
+            Poll::Pending => Progress::Pending,
+        })
+    }
+
+    /// Goes on with what is in flight.
+    pub(super) fn advance(&mut self, cx: &mut Context<'_>) -> Result<Poll<Wants>, ssl::Error> {
+        if self.in_flight.is_idle() {
+            return Ok(Poll::Ready(Wants::Nothing));
+        }
+        let all = self.wakers.waker(self.caller, cx.waker());
+        let mut all = Context::from_waker(all.as_ref().unwrap_or(cx.waker()));
+        let Poll::Ready((outcome, panic)) = self.in_flight.poll(self.watcher, &mut all) else {
+            self.wakers.wait(self.caller, cx.waker());
+            return Ok(Poll::Pending);
+        };
+        self.wakers.wake_others(self.caller);
+        let wants = match outcome {
+            Some(outcome) => self.absorb(outcome),
+            None => Ok(Wants::Nothing),
+        };
+        match panic {
+            Some(payload) => resume_unwind(payload),
+            None => wants.map(Poll::Ready),
+        }
+    }
+
+    /// Keeps what has come of an operation, for whoever asks. A failed handshake is everybody's.
+    pub(super) fn absorb(&mut self, outcome: Outcome) -> Result<Wants, ssl::Error> {
+        match outcome {
+            Outcome::Handshake(Ok(())) => self.open = true,
+            Outcome::Handshake(Err(e)) if wants_ciphertext(&e) => {
+                self.starved = Some(Kind::Handshake);
+                return Ok(Wants::Ciphertext);
+            }
+            Outcome::Handshake(Err(e)) => {
+                self.open |= is_fatal(&e);
+                return Err(e);
+            }
+
+            Outcome::Read(Err(e)) if wants_ciphertext(&e) => {
+                self.starved = Some(Kind::Read);
+                return Ok(Wants::Ciphertext);
+            }
+            Outcome::Read(result) => self.kept.keep_read(result),
+
+            Outcome::Write(plaintext, Err(e)) if wants_ciphertext(&e) => {
+                self.accepted = Some(Operation::Write(plaintext));
+                self.starved = Some(Kind::Write);
+                return Ok(Wants::Ciphertext);
+            }
+            Outcome::Write(_, result) => self.kept.write_error = result.err(),
+
+            Outcome::Shutdown(Err(e)) if wants_ciphertext(&e) => {
+                self.starved = Some(Kind::Shutdown);
+                return Ok(Wants::Ciphertext);
+            }
+            Outcome::Shutdown(result) => self.kept.shutdown = Some(result),
+
+            #[cfg(ossl111)]
+            Outcome::ReadEarly(Err(e)) if wants_ciphertext(&e) => return Ok(Wants::Ciphertext),
+            #[cfg(ossl111)]
+            Outcome::ReadEarly(result) => self.kept.early = Some(result),
+
+            #[cfg(ossl111)]
+            Outcome::WriteEarly(plaintext, Err(e)) if wants_ciphertext(&e) => {
+                self.accepted = Some(Operation::WriteEarly(plaintext));
+                self.starved = Some(Kind::Write);
+                return Ok(Wants::Ciphertext);
+            }
+            #[cfg(ossl111)]
+            Outcome::WriteEarly(_, result) => self.kept.write_error = result.err(),
+        }
+        Ok(Wants::Nothing)
+    }
+
+    /// Calls libssl here and now, with nothing in flight.
+    pub(super) fn inline<T>(
+        &mut self,
+        mut call: impl FnMut(&mut SslStream<WireEnd>) -> Result<T, ssl::Error>,
+    ) -> Result<Progress<T>, ssl::Error> {
+        self.has_role = true;
+        self.starved = None;
+        let wire = Rc::clone(&self.session.wire);
+        let stream = self.stream();
+        match to_the_last_message(&wire, || call(stream)) {
+            Ok(value) => Ok(Progress::Done(value)),
+            Err(e) if wants_ciphertext(&e) => Ok(self.wants()),
+            Err(e) => Err(e),
+        }
+    }
+
+    pub(super) fn stream(&mut self) -> &mut SslStream<WireEnd> {
+        assert!(self.in_flight.is_idle(), "an operation is in flight");
+        // SAFETY: nothing is in flight (H2), and `self` is borrowed as long as it is used.
+        unsafe { self.session.stream() }
+    }
+
+    /// What libssl cannot go on without the peer needs: first that it gets what it waits for.
+    pub(super) fn wants<T>(&self) -> Progress<T> {
+        match self.unsent() {
+            0 => Progress::WantsCiphertext,
+            _ => Progress::HasCiphertext,
+        }
+    }
+}

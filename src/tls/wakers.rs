@@ -1,0 +1,71 @@
+//! Who waits for a connection's operation in flight: a reader and a writer may be different tasks,
+//! and either may go on with it, or be gone.
+
+use std::sync::{Arc, Mutex};
+use std::task::{Wake, Waker};
+
+use crate::job::wake_quietly;
+
+/// Whose call it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    Handshake,
+    Reader,
+    Writer,
+}
+
+/// At most one waker of each caller.
+#[derive(Default)]
+pub(crate) struct Wakers {
+    waiting: [Option<Waker>; 3],
+}
+
+/// A waker that is several ones.
+struct All(Mutex<[Option<Waker>; 3]>);
+
+impl Wake for All {
+    fn wake(self: Arc<Self>) {
+        let waiting = std::mem::take(&mut *self.0.lock().unwrap_or_else(|e| e.into_inner()));
+        for waker in waiting.into_iter().flatten() {
+            wake_quietly(|| waker.wake());
+        }
+    }
+}
+
+impl Wakers {
+    /// The waker to wait with, for this caller and the others that do.
+    pub(crate) fn waker(&self, caller: Caller, own: &Waker) -> Option<Waker> {
+        let others = self.others(caller);
+        if others.flatten().all(|other| other.will_wake(own)) {
+            return None;
+        }
+        let mut all = self.waiting.clone();
+        all[caller as usize] = Some(own.clone());
+        Some(Waker::from(Arc::new(All(Mutex::new(all)))))
+    }
+
+    /// This caller waits.
+    pub(crate) fn wait(&mut self, caller: Caller, own: &Waker) {
+        match &mut self.waiting[caller as usize] {
+            Some(known) => known.clone_from(own),
+            none => *none = Some(own.clone()),
+        }
+    }
+
+    /// What this caller and the others wait for has come to its end.
+    pub(crate) fn wake_others(&mut self, caller: Caller) {
+        self.waiting[caller as usize] = None;
+        for other in &mut self.waiting {
+            if let Some(other) = other.take() {
+                wake_quietly(|| other.wake());
+            }
+        }
+    }
+
+    fn others(&self, caller: Caller) -> impl Iterator<Item = Option<&Waker>> {
+        let waiting = self.waiting.iter().enumerate();
+        waiting
+            .filter(move |(number, _)| *number != caller as usize)
+            .map(|(_, waker)| waker.as_ref())
+    }
+}
