@@ -8,7 +8,8 @@ use openssl::error::ErrorStack;
 use crate::error::Error;
 use crate::ffi;
 use crate::job::record::Leaves;
-use crate::job::thread::{abort_if_moved, current_record, ThreadToken};
+use crate::job::thread::current_record;
+use crate::job::thread_token::{abort_if_moved, ThreadToken};
 use crate::job::WaitContextRef;
 
 /// The asynchronous job that is running on this thread.

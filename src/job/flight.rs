@@ -11,14 +11,14 @@ use openssl::error::ErrorStack;
 use crate::ffi;
 use crate::job::pool::is_capable;
 use crate::job::record::{keep_panic, run_closure, Flight, Header, Leaves, Paused, State, Watcher};
-use crate::job::thread::{count, in_job, with, Local, ThreadToken, Waiter};
+use crate::job::thread::{count, in_job, with, Local, Waiter};
 use crate::job::thread_exit::destroys_thread_locals;
+use crate::job::thread_token::ThreadToken;
 use crate::job::wait_set::{Evidence, PausedBy};
 use crate::job::{poller, reaper};
-use crate::panics::forget_panic;
 
 /// What came of starting or resuming.
-enum Switched {
+pub(super) enum Switched {
     Finished,
     Paused,
     /// No job is free, or no memory: nothing was started.
@@ -212,7 +212,7 @@ unsafe fn go_on(
     }
 }
 
-enum Resume {
+pub(super) enum Resume {
     Now,
     Later,
     /// Its thread ends.
@@ -222,14 +222,14 @@ enum Resume {
 /// Whether this thread may run fibres still. Asked once in a poll, and only if one would run: the
 /// answer takes a while.
 #[derive(Clone, Copy)]
-enum Thread {
+pub(super) enum Thread {
     Unknown,
     Lives,
     Ends,
 }
 
 impl Thread {
-    fn lives(&mut self, local: &Local) -> bool {
+    pub(super) fn lives(&mut self, local: &Local) -> bool {
         if let Thread::Unknown = self {
             *self = match local.ending.get() || destroys_thread_locals() {
                 true => Thread::Ends,
@@ -245,7 +245,7 @@ impl Thread {
 /// # Safety
 ///
 /// A paused job, and its owner's call.
-unsafe fn may_resume(
+pub(super) unsafe fn may_resume(
     local: &Local,
     record: NonNull<Header>,
     thread: &mut Thread,
@@ -316,7 +316,7 @@ fn await_completion(header: &Header, by: PausedBy, cx: &mut Context<'_>) -> bool
 /// # Safety
 ///
 /// A live record in flight that is not running, outside any job, with evidence.
-unsafe fn switch(local: &Local, record: NonNull<Header>) -> Switched {
+pub(super) unsafe fn switch(local: &Local, record: NonNull<Header>) -> Switched {
     // SAFETY: alive.
     let header = unsafe { record.as_ref() };
     let (mut job, wait_context) = match &mut *header.state.borrow_mut() {
@@ -424,68 +424,11 @@ unsafe extern "C" fn trampoline(arg: *mut c_void) -> c_int {
     1
 }
 
-/// For a job whose owner is gone: drops what it waits for, if that can be dropped, and goes on with
-/// it while there is evidence. True if it has finished.
-///
-/// # Safety
-///
-/// A live record in flight, without another owner, outside any job.
-pub(crate) unsafe fn wind_up(
-    local: &Local,
-    record: NonNull<Header>,
-    waker: &std::task::Waker,
-) -> bool {
-    // SAFETY: alive.
-    let header = unsafe { record.as_ref() };
-    header.cancelled.set(true);
-    header.watcher.set(Watcher::Crate);
-    let paused = match &*header.state.borrow() {
-        State::InFlight(flight) => flight.paused,
-        _ => return true,
-    };
-    let mut thread = Thread::Unknown;
-    if let Paused::Future(mut parked) = paused {
-        if !thread.lives(local) {
-            return false;
-        }
-        // SAFETY: the fibre waits in `suspend`, whose frame has it.
-        if let Err(payload) = unsafe { parked.as_mut() }.cancel() {
-            keep_panic(header, payload);
-        }
-        // SAFETY: paused, and nothing more to wait for.
-        if let Switched::Finished = unsafe { switch(local, record) } {
-            return true;
-        }
-    }
-    // A bound: a job that yields again and again is looked at again another time.
-    for _ in 0..16 {
-        let mut cx = Context::from_waker(waker);
-        // SAFETY: paused.
-        match unsafe { may_resume(local, record, &mut thread, &mut cx) } {
-            Resume::Now => {}
-            Resume::Later | Resume::Never => return false,
-        }
-        // SAFETY: paused, with evidence.
-        if let Switched::Finished = unsafe { switch(local, record) } {
-            return true;
-        }
-    }
-    false
-}
-
 /// Appends the wait fds that a paused job waits for.
 pub(crate) fn extend_with_wait_fds(header: &Header, fds: &mut Vec<RawFd>) {
     if let State::InFlight(flight) = &*header.state.borrow() {
         if let Paused::Completion(_) = flight.paused {
             flight.wait_set.extend(fds);
         }
-    }
-}
-
-/// The panic of a job that nobody asks any more.
-pub(crate) fn report_panic(header: &Header) {
-    if let Some(payload) = header.panic.take() {
-        log::error!("a job panicked after its owner had dropped it");
-        forget_panic(payload);
     }
 }

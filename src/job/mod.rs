@@ -18,11 +18,13 @@ mod suspend;
 mod task;
 mod thread;
 mod thread_exit;
+mod thread_token;
 mod wait_context;
 mod wait_fd;
 mod wait_set;
 mod wake_fd;
 mod waker;
+mod wind_up;
 
 pub(crate) use block_on::try_block_on;
 pub(crate) use record::Watcher;

@@ -12,6 +12,7 @@ use libc::c_int;
 
 use crate::job::completion::Token;
 use crate::job::thread as local;
+use crate::job::thread_token::forks;
 use crate::job::wait_set::{self, is_ready, readable};
 use crate::job::wake_fd::WakeFd;
 
@@ -56,7 +57,7 @@ impl Parker {
     pub(crate) fn with<R>(f: impl FnOnce(&Parker) -> R) -> io::Result<R> {
         let kept = PARKER.try_with(RefCell::take).ok().flatten();
         let parker = match kept {
-            Some(parker) if parker.forks == local::forks() => parker,
+            Some(parker) if parker.forks == forks() => parker,
             _ => Parker::new()?,
         };
         parker.shared.woken.store(false, Ordering::SeqCst);
@@ -76,7 +77,7 @@ impl Parker {
             shared,
             polls: RefCell::default(),
             ready: RefCell::default(),
-            forks: local::forks(),
+            forks: forks(),
         })
     }
 

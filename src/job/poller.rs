@@ -12,6 +12,7 @@ use std::thread;
 
 use crate::job::completion::Token;
 use crate::job::thread as local;
+use crate::job::thread_token::forks;
 use crate::job::wait_set::{self, is_ready, readable, WaitSet};
 use crate::job::wake_fd::WakeFd;
 
@@ -102,7 +103,7 @@ fn duplicates(fds: &[RawFd]) -> io::Result<Vec<OwnedFd>> {
 impl Poller {
     fn known(poller: &Option<Arc<Poller>>) -> Option<Arc<Poller>> {
         let poller = poller.as_ref()?;
-        (poller.forks == local::forks()).then(|| Arc::clone(poller))
+        (poller.forks == forks()).then(|| Arc::clone(poller))
     }
 
     fn running() -> io::Result<Arc<Poller>> {
@@ -113,7 +114,7 @@ impl Poller {
         let poller = Arc::new(Poller {
             watches: Mutex::default(),
             changed: WakeFd::new()?,
-            forks: local::forks(),
+            forks: forks(),
         });
         let thread = Arc::clone(&poller);
         thread::Builder::new()

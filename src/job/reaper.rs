@@ -12,11 +12,12 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crate::job::block_on::Blocking;
-use crate::job::flight::{report_panic, wind_up};
 use crate::job::parker::Parker;
 use crate::job::record::{free_record, Header};
-use crate::job::thread::{count, in_job, Local, ThreadToken};
+use crate::job::thread::{count, in_job, Local};
+use crate::job::thread_token::ThreadToken;
 use crate::job::waker::noop_waker;
+use crate::job::wind_up::{report_panic, wind_up};
 use crate::panics::forget_panic;
 
 /// Of all threads: one that leaks is at its end.

@@ -14,7 +14,8 @@ use crate::job::poller;
 use crate::job::queue::Ticket;
 use crate::job::stack::JobStack;
 use crate::job::suspend::Parked;
-use crate::job::thread::{with, Local, ThreadToken};
+use crate::job::thread::{with, Local};
+use crate::job::thread_token::ThreadToken;
 use crate::job::wait_set::{PausedBy, WaitSet};
 use crate::panics::{forget_panic, Payload};
 

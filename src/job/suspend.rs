@@ -13,7 +13,8 @@ use std::task::{Context, Poll};
 
 use crate::ffi;
 use crate::job::record::Leaves;
-use crate::job::thread::{abort_if_moved, current_record, ThreadToken};
+use crate::job::thread::current_record;
+use crate::job::thread_token::{abort_if_moved, ThreadToken};
 use crate::panics::{forget_panic, Payload};
 
 /// Why [`suspend`] has no output.

@@ -14,7 +14,8 @@ use crate::job::block_on::block_on;
 use crate::job::flight;
 use crate::job::reaper;
 use crate::job::record::{free_record, take_output, Header, State, Watcher};
-use crate::job::thread::{with, ThreadToken};
+use crate::job::thread::with;
+use crate::job::thread_token::ThreadToken;
 use crate::panics::{forget_panic, Payload};
 
 /// A closure that runs as an asynchronous job: a future of what it returns.

@@ -2,12 +2,9 @@
 //! waits for one, and the orphans that the reaper looks after (H1, H11, H12, H14).
 
 use std::cell::{Cell, RefCell};
-use std::io::Write;
 use std::mem::ManuallyDrop;
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::Once;
 use std::task::Waker;
 
 use crate::ffi;
@@ -16,71 +13,9 @@ use crate::job::queue::Queue;
 use crate::job::reaper;
 use crate::job::record::{Header, State};
 use crate::job::stack::{self, JobStack};
+use crate::job::thread_token::{forks, ThreadToken};
 use crate::job::wait_set::WaitSet;
 use crate::job::waker::wake_quietly;
-
-/// A thread of a process: the one that a job was made on, and must go on on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ThreadToken {
-    /// Each thread's own, never used again.
-    thread: u64,
-    /// How often this process, and those that it came from, have been the child of a fork.
-    forks: u64,
-}
-
-static FORKS: AtomicU64 = AtomicU64::new(0);
-
-/// How often this process, and those that it came from, have been the child of a fork, since the
-/// first job.
-pub(crate) fn forks() -> u64 {
-    FORKS.load(Ordering::Relaxed)
-}
-
-impl ThreadToken {
-    // Not inlined: after a pause in the same function the compiler may go on with the thread-local's
-    // address that it had before.
-    #[inline(never)]
-    pub(crate) fn current() -> ThreadToken {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        ThreadToken::watch_forks();
-        ThreadToken {
-            thread: with(|local| match local.id.get() {
-                0 => {
-                    local.id.set(NEXT.fetch_add(1, Ordering::Relaxed));
-                    local.id.get()
-                }
-                id => id,
-            }),
-            forks: forks(),
-        }
-    }
-
-    /// Counts the forks of this process from now on.
-    fn watch_forks() {
-        extern "C" fn in_the_child() {
-            FORKS.fetch_add(1, Ordering::Relaxed);
-        }
-        static ONCE: Once = Once::new();
-        ONCE.call_once(|| {
-            // SAFETY: the handler does what is allowed in a child. Without memory for it, forks are
-            // not noticed.
-            unsafe { libc::pthread_atfork(None, None, Some(in_the_child)) };
-        });
-    }
-}
-
-/// For a fibre that goes on after a pause: on another thread nothing on its stack may be touched,
-/// not even to unwind.
-pub(crate) fn abort_if_moved(before: ThreadToken) {
-    if ThreadToken::current() != before {
-        // Not `eprintln`, which panics if nobody reads it, and would unwind here.
-        let _ = std::io::stderr().write_all(
-            b"openssl-async-jobs: a paused job was resumed on another thread, or in another \
-              process, than the one that started it\n",
-        );
-        std::process::abort();
-    }
-}
 
 /// How a thread's pool is set up.
 #[derive(Clone, Copy, Debug)]
@@ -130,7 +65,7 @@ pub(crate) struct Waiter {
 
 pub(crate) struct Local {
     /// 0 until somebody asks for it.
-    id: Cell<u64>,
+    pub(super) id: Cell<u64>,
     /// How many records were made here.
     records: Cell<u64>,
     /// The record of the job that is running now.

@@ -8,11 +8,12 @@ mod early_data;
 mod interest;
 mod kept;
 mod operation;
-mod operations;
 mod policy;
+mod polls;
 mod progress;
 mod session;
 mod stream;
+mod transport;
 mod wakers;
 mod wire;
 

@@ -1,25 +1,25 @@
 //! A TLS stream for std: `Read` and `Write` over a transport that is read and written.
 
 use std::fmt;
-use std::future::poll_fn;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 use std::time::Duration;
 
 use openssl::ssl::{self, ErrorCode, ShutdownResult, Ssl, SslRef};
 
 use crate::error::Error;
-use crate::job::{noop_waker, try_block_on, WakeFd, Watcher};
-use crate::tls::{AsyncPolicy, Connection, Interest, Progress, Role};
+use crate::job::WakeFd;
+use crate::tls::transport::Direction;
+use crate::tls::{AsyncPolicy, Connection, Interest, Role};
 
 /// A TLS stream over `S`, whose operations run as asynchronous jobs as its [`AsyncPolicy`] says.
 ///
 /// It is used as rust-openssl's [`SslStream`](openssl::ssl::SslStream). On a blocking transport its
 /// operations block, also while a job is paused: they wait with poll(2), and other jobs of the
 /// thread that nobody owns any more go on meanwhile. On a non-blocking one they answer
-/// [`WouldBlock`](ErrorKind::WouldBlock), [`interest`](Self::interest) says what to poll for, and
+/// [`WouldBlock`](io::ErrorKind::WouldBlock), [`interest`](Self::interest) says what to poll for, and
 /// then any operation may be called, with any buffer: see [`Connection`].
 ///
 /// See [`SSL_read(3)`](https://docs.openssl.org/master/man3/SSL_read/) and
@@ -58,27 +58,15 @@ use crate::tls::{AsyncPolicy, Connection, Interest, Progress, Role};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct SslStream<S> {
-    connection: Connection,
-    transport: S,
-    blocks: fn(&S) -> bool,
+    pub(super) connection: Connection,
+    pub(super) transport: S,
+    pub(super) blocks: fn(&S) -> bool,
     /// Whether the last operation waits for the transport to be readable.
-    wants_read: bool,
+    pub(super) wants_read: bool,
     /// Whether what was sent is to be flushed.
-    flushes: bool,
+    pub(super) flushes: bool,
     /// For pollers, from the first pause on.
-    wake: Option<(Arc<WakeFd>, Waker)>,
-}
-
-/// What an operation is about: what it does about the transport while that does not take what there
-/// is to send.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    /// Receives: the peer may have to send before it reads.
-    Both,
-    /// Likewise, and even if nothing can be sent any more.
-    Read,
-    /// Nothing: more and more would be received that nobody reads.
-    Write,
+    pub(super) wake: Option<(Arc<WakeFd>, Waker)>,
 }
 
 impl<S: Read + Write + AsFd> SslStream<S> {
@@ -384,162 +372,6 @@ impl<S: Read + Write> SslStream<S> {
             return Err(e.into());
         }
         Ok(result)
-    }
-
-    /// Calls an operation until it is done.
-    fn drive<T>(
-        &mut self,
-        direction: Direction,
-        mut operation: impl FnMut(&mut Connection, &mut Context<'_>) -> Result<Progress<T>, ssl::Error>,
-    ) -> Result<T, Error> {
-        // A reader that waits does so whatever is written meanwhile.
-        if direction != Direction::Write {
-            self.wants_read = false;
-        }
-        loop {
-            let progress = match self.poll(&mut operation) {
-                Ok(progress) => progress,
-                Err(e) => {
-                    // The peer shall have the alert; the error is this one.
-                    let _ = self.send();
-                    return Err(e);
-                }
-            };
-            match progress {
-                Progress::Done(value) => return Ok(value),
-                Progress::WantsCiphertext => self.receive()?,
-                Progress::HasCiphertext => {
-                    if let Err(unsent) = self.send() {
-                        self.receive_instead(direction, unsent)?;
-                    }
-                }
-                Progress::Pending => {
-                    // What it has brought so far; if that fails, it is said when it goes on.
-                    let _ = self.send();
-                    return Err(Error::Io(ErrorKind::WouldBlock.into()));
-                }
-            }
-        }
-    }
-
-    /// When the transport has not taken all there is to send.
-    fn receive_instead(&mut self, direction: Direction, unsent: io::Error) -> Result<(), Error> {
-        let blocked = unsent.kind() == ErrorKind::WouldBlock;
-        match direction {
-            Direction::Both if blocked => self.receive(),
-            Direction::Read => match self.receive() {
-                Err(e) if e.is_would_block() && !blocked => Err(unsent.into()),
-                received => received,
-            },
-            Direction::Both | Direction::Write => Err(unsent.into()),
-        }
-    }
-
-    /// Calls an operation; if it pauses, waits for it on a blocking transport, and else has its
-    /// waker make the wake fd readable.
-    fn poll<T>(
-        &mut self,
-        operation: &mut impl FnMut(&mut Connection, &mut Context<'_>) -> Result<Progress<T>, ssl::Error>,
-    ) -> Result<Progress<T>, Error> {
-        self.connection.set_watcher(Watcher::Owner);
-        if self.wake.is_none() && self.connection.may_leave_jobs() && !self.blocks() {
-            self.make_wake_fd()?;
-        }
-        let polled = match &self.wake {
-            Some((fd, waker)) => {
-                let woken = fd.clear();
-                let polled = operation(&mut self.connection, &mut Context::from_waker(waker));
-                // It may have been done without a look at what is in flight, which that was for.
-                let done = !matches!(polled, Ok(Progress::Pending));
-                if woken && done && self.connection.is_in_flight() {
-                    fd.set();
-                }
-                polled
-            }
-            // It costs a file descriptor, which most operations never need.
-            None => operation(
-                &mut self.connection,
-                &mut Context::from_waker(&noop_waker()),
-            ),
-        };
-        match polled? {
-            Progress::Pending if self.blocks() => {
-                // What it has brought so far; if that fails, it is said when it goes on.
-                let _ = self.send();
-                self.connection.set_watcher(Watcher::Crate);
-                let polled = try_block_on(
-                    poll_fn(|cx| match operation(&mut self.connection, cx) {
-                        Ok(Progress::Pending) => Poll::Pending,
-                        other => Poll::Ready(other),
-                    }),
-                    None,
-                )?;
-                match polled {
-                    Ok(progress) => Ok(progress?),
-                    Err(_) => unreachable!("there is no time-out"),
-                }
-            }
-            Progress::Pending if self.wake.is_none() => {
-                let waker = self.make_wake_fd()?;
-                Ok(operation(
-                    &mut self.connection,
-                    &mut Context::from_waker(&waker),
-                )?)
-            }
-            other => Ok(other),
-        }
-    }
-
-    fn make_wake_fd(&mut self) -> io::Result<Waker> {
-        let fd = Arc::new(WakeFd::new()?);
-        let waker = Waker::from(Arc::clone(&fd));
-        self.wake = Some((fd, waker.clone()));
-        Ok(waker)
-    }
-
-    fn blocks(&self) -> bool {
-        (self.blocks)(&self.transport)
-    }
-
-    /// Receives something, or the end.
-    fn receive(&mut self) -> Result<(), Error> {
-        loop {
-            match self.connection.receive_from(&mut self.transport) {
-                Ok(_) => return Ok(()),
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => {
-                    self.wants_read |= e.kind() == ErrorKind::WouldBlock;
-                    return Err(e.into());
-                }
-            }
-        }
-    }
-
-    /// Sends all there is, and flushes it where libssl would.
-    fn send(&mut self) -> io::Result<()> {
-        while self.connection.unsent() > 0 {
-            match self.connection.send_to(&mut self.transport) {
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                sent => sent.map(|_| ())?,
-            }
-        }
-        self.flushes |= self.connection.take_flush();
-        while self.flushes {
-            match self.transport.flush() {
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                flushed => {
-                    flushed?;
-                    self.flushes = false;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The peer may wait for it, and the caller goes on elsewhere. If it fails, the next operation
-    /// says so.
-    fn send_what_reading_brought(&mut self) {
-        let _ = self.send();
     }
 }
 
