@@ -9,7 +9,7 @@ use openssl::error::ErrorStack;
 use crate::Result;
 
 const OPENSSL_INIT_NO_LOAD_CONFIG: u64 = 0x80;
-const OPENSSL_INIT_ENGINE_ALL_BUILTIN: u64 = 0x0200 | 0x0400 | 0x0800 | 0x1000 | 0x2000 | 0x4000;
+const OPENSSL_INIT_ENGINE_DYNAMIC: u64 = 0x0400;
 const CONF_MFLAGS_DEFAULT_SECTION: c_ulong = 0x20;
 
 extern "C" {
@@ -26,7 +26,7 @@ pub fn load() -> Result<()> {
     // may be null.
     unsafe {
         openssl_sys::OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG, ptr::null());
-        openssl_sys::OPENSSL_init_ssl(OPENSSL_INIT_ENGINE_ALL_BUILTIN, ptr::null());
+        openssl_sys::OPENSSL_init_ssl(OPENSSL_INIT_ENGINE_DYNAMIC, ptr::null());
     }
     openssl::init();
     drop(ErrorStack::get());
