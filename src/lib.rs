@@ -40,6 +40,19 @@
 //!
 //! `examples/callback` is a server of that kind, `examples/sign` signs with whatever engine there is.
 //!
+//! # TLS
+//!
+//! [`SslStream`] is rust-openssl's stream with operations that run as jobs, for std: over blocking
+//! sockets, and over non-blocking ones with a poller. [`Connection`] is what it stands on, without a
+//! transport. `examples/mio_server` is an HTTPS server with it.
+//!
+//! | to | use |
+//! |---|---|
+//! | read and write over a socket | [`SslStream`] |
+//! | know what to poll for | [`SslStream::interest`], or [`SslStream::wait`] |
+//! | run records as jobs, too, or nothing | [`AsyncPolicy`] |
+//! | move ciphertext yourself | [`Connection`] |
+//!
 //! # `SSL_MODE_ASYNC` by hand
 //!
 //! libssl can also run a connection's operations as jobs by itself, for applications with an event
