@@ -28,7 +28,7 @@ mod since_300 {
     use super::Callback;
     use crate::error::Error;
     use crate::ffi;
-    use crate::panics::forget_panic;
+    use crate::panics::{forget_panic, quietly};
     use crate::ssl_ext::SslAsyncExt;
 
     /// # Safety
@@ -71,7 +71,7 @@ mod since_300 {
             Ok(()) => 1,
             Err(panic) => {
                 forget_panic(panic);
-                log::error!("a completion callback panicked");
+                quietly(|| log::error!("a completion callback panicked"));
                 0
             }
         }

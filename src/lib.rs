@@ -114,8 +114,8 @@ mod tls;
 
 pub use crate::error::Error;
 pub use crate::job::{
-    block_on, is_capable, suspend, CurrentJob, Job, JobPool, JobPoolBuilder, JobStats, Notifier,
-    SuspendError, WaitContextRef, WaitKey,
+    block_on, is_capable, suspend, CurrentJob, Job, JobOwner, JobPool, JobPoolBuilder, JobStats,
+    Notifier, SuspendError, WaitContextRef, WaitKey,
 };
 pub use crate::ssl_ext::{ErrorCodeExt, SslAsyncExt, SslContextBuilderAsyncExt};
 pub use crate::status::AsyncStatus;

@@ -15,3 +15,10 @@ pub(crate) fn forget_panic(mut payload: Payload) {
     }
     std::mem::forget(payload);
 }
+
+/// Calls somebody's code where its panic would be nobody's: a logger's, a waker's, a drop's.
+pub(crate) fn quietly(call: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(call)) {
+        forget_panic(payload);
+    }
+}

@@ -14,7 +14,7 @@ use common::executor::quiet_waker;
 use common::runner::Runner;
 use common::thread::{on_a_new_thread, PATIENCE};
 use common::wait_fd::{make_readable, take_bytes, wait_fd};
-use openssl_async_jobs::{Job, JobPool};
+use openssl_async_jobs::{Job, JobOwner, JobPool};
 
 static KEY: Key = Key::new();
 static OTHER_KEY: Key = Key::new();
@@ -145,7 +145,7 @@ fn one_that_was_replaced_under_its_key_counts_no_more() {
 }
 
 #[test]
-fn one_that_an_engine_keeps_is_there_for_the_next_job_of_the_thread() {
+fn one_that_an_engine_keeps_is_there_for_the_next_job_of_its_owner_and_for_no_other() {
     for runner in Runner::BOTH {
         on_a_new_thread(move || {
             let (device, fd) = wait_fd();
@@ -155,13 +155,16 @@ fn one_that_an_engine_keeps_is_there_for_the_next_job_of_the_thread() {
                 assert_eq!(take_bytes(&fd), 1);
                 (wait_context() as usize, fd)
             };
-            let first = Job::new(move || {
+            let owner = JobOwner::new();
+            let first = Job::with_owner(&owner, move || {
                 set_fd(&KEY, &fd);
                 one(fd)
             });
             let (context, mut fd) = runner.run(first, |_| make_readable(&device));
             for _ in 0..3 {
-                let next = Job::new(move || {
+                let other = Job::new(|| assert_eq!(get_fd(&KEY), None));
+                runner.run(other, |_| ());
+                let next = Job::with_owner(&owner, move || {
                     assert_eq!(get_fd(&KEY), Some(number));
                     one(fd)
                 });

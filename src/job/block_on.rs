@@ -50,7 +50,8 @@ where
 {
     // A time-out beyond what an `Instant` can say is none.
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    let blocking = Blocking::begin();
+    // Inside a job it is the job that pauses, and with it this.
+    let blocking = (!local::in_job()).then(Blocking::begin);
     let output = Parker::with(|parker| loop {
         let mut cx = Context::from_waker(parker.waker());
         if let Poll::Ready(output) = Pin::new(&mut future).poll(&mut cx) {
@@ -78,6 +79,14 @@ impl Blocking {
 impl Drop for Blocking {
     fn drop(&mut self) {
         // The child of a fork begins at 0.
-        local::with(|local| local.blocking.set(local.blocking.get().saturating_sub(1)));
+        let left = local::with(|local| {
+            local.blocking.set(local.blocking.get().saturating_sub(1));
+            match local.blocking.get() == 0 && !local.watched.borrow().is_empty() {
+                true => local.watched.take(),
+                false => Vec::new(),
+            }
+        });
+        // Nobody polls for them here any more: their owners look for themselves.
+        left.into_iter().for_each(|(_, token)| token.wake());
     }
 }

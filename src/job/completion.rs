@@ -6,14 +6,14 @@
 
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::task::Waker;
 
-use atomic_waker::AtomicWaker;
 #[cfg(any(ossl300, test))]
 use libc::c_void;
 
 use crate::job::waker::wake_quietly;
+use crate::panics::quietly;
 
 /// Cells are made this many at a time.
 const CHUNK: usize = 64;
@@ -34,7 +34,8 @@ type Chunk = [Cell; CHUNK];
 struct Cell {
     /// The generation, and in the lowest bit whether its callback has come.
     state: AtomicU64,
-    waker: AtomicWaker,
+    /// Taken out before it is called or dropped, as that is somebody's code.
+    waker: Mutex<Option<Waker>>,
 }
 
 struct Free {
@@ -98,7 +99,13 @@ fn truncate(generation: u64) -> usize {
 }
 
 fn wake(cell: &Cell) {
-    wake_quietly(|| cell.waker.wake());
+    if let Some(waker) = lock(&cell.waker).take() {
+        wake_quietly(|| waker.wake());
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
 /// A cell's owner: one job after the other.
@@ -110,14 +117,14 @@ pub(crate) struct Completion {
 impl Completion {
     /// `None` when a token has no bits left for another cell: millions are in use.
     pub(crate) fn new() -> Option<Completion> {
-        let mut free = FREE.lock().unwrap_or_else(|e| e.into_inner());
+        let mut free = lock(&FREE);
         if free.indices.is_empty() {
             let slot = TABLE.get(free.chunks)?;
             let chunk: Box<Chunk> = Box::new(
                 [const {
                     Cell {
                         state: AtomicU64::new(0),
-                        waker: AtomicWaker::new(),
+                        waker: Mutex::new(None),
                     }
                 }; CHUNK],
             );
@@ -157,7 +164,14 @@ impl Completion {
 
     /// Whom to wake. Ask for evidence again after it.
     pub(crate) fn register(&self, waker: &Waker) {
-        self.cell().waker.register(waker);
+        let waker = waker.clone();
+        let former = lock(&self.cell().waker).replace(waker);
+        quietly(|| drop(former));
+    }
+
+    pub(crate) fn unregister(&self) {
+        let former = lock(&self.cell().waker).take();
+        quietly(|| drop(former));
     }
 
     fn cell(&self) -> &'static Cell {
@@ -169,8 +183,8 @@ impl Drop for Completion {
     fn drop(&mut self) {
         // Nothing that is still on its way finds the next owner, nor keeps the last one's task.
         self.next_job();
-        drop(self.cell().waker.take());
-        let mut free = FREE.lock().unwrap_or_else(|e| e.into_inner());
+        self.unregister();
+        let mut free = lock(&FREE);
         free.indices.push(self.index);
     }
 }

@@ -10,12 +10,14 @@ use openssl::error::ErrorStack;
 
 use crate::ffi;
 use crate::job::pool::is_capable;
+use crate::job::queue::Ticket;
 use crate::job::record::{keep_panic, run_closure, Flight, Header, Leaves, Paused, State, Watcher};
 use crate::job::thread::{count, in_job, with, Local, Waiter};
-use crate::job::thread_exit::destroys_thread_locals;
+use crate::job::thread_exit::{self, may_resume_here};
 use crate::job::thread_token::ThreadToken;
 use crate::job::wait_set::{Evidence, PausedBy};
 use crate::job::{poller, reaper};
+use crate::panics::quietly;
 
 /// What came of starting or resuming.
 pub(super) enum Switched {
@@ -51,7 +53,10 @@ pub(crate) unsafe fn poll(record: NonNull<Header>, cx: &mut Context<'_>) -> Poll
             true => Switched::Paused,
         };
         // SAFETY: in flight, and its owner.
-        unsafe { go_on(local, record, switched, started, cx) }
+        let polled = unsafe { go_on(local, record, switched, started, cx) };
+        // What the job has dropped inside is seen to now.
+        reaper::sweep(local);
+        polled
     })
 }
 
@@ -71,7 +76,7 @@ unsafe fn start(local: &Local, record: NonNull<Header>, cx: &mut Context<'_>) ->
     // SAFETY: alive.
     let header = unsafe { record.as_ref() };
     local.prepare();
-    if in_job() || !is_capable() {
+    if in_job() || !is_capable() || !thread_exit::is_known() {
         // As libssl does (H5).
         leave_queue(local, header);
         // SAFETY: the closure has not run.
@@ -81,7 +86,10 @@ unsafe fn start(local: &Local, record: NonNull<Header>, cx: &mut Context<'_>) ->
     if !reserve(local, record, cx) {
         return Poll::Pending;
     }
-    if let (Some(stack), Some(wait_set)) = (local.take_stack(), local.take_wait_set()) {
+    if let (Some(stack), Some(wait_set)) = (
+        local.take_stack(),
+        local.take_wait_set(header.owner.as_ref()),
+    ) {
         wait_set.begin();
         header.state.replace(State::InFlight(Flight {
             job: ptr::null_mut(),
@@ -96,17 +104,22 @@ unsafe fn start(local: &Local, record: NonNull<Header>, cx: &mut Context<'_>) ->
             started => return Poll::Ready(started),
         }
         if let State::InFlight(flight) = header.state.replace(State::New) {
-            local.keep(flight.stack, flight.wait_set);
+            local.keep(flight.stack, flight.wait_set, header.owner.as_ref());
         }
     }
     // Jobs of libssl's own have taken what the pool has, or memory is out. When one of ours ends
     // there may be room again.
     if local.in_flight.get() > 1 {
         local.in_flight.set(local.in_flight.get() - 1);
-        enqueue(local, record, cx);
+        let waker = cx.waker().clone();
+        // It has had its turn already.
+        enqueue(record, || {
+            let waiter = Waiter { record, waker };
+            local.queue.borrow_mut().push_front(waiter)
+        });
         return Poll::Pending;
     }
-    log::warn!("no job can be started on this thread: an operation runs synchronously");
+    quietly(|| log::warn!("no job can be started on this thread: an operation runs synchronously"));
     // SAFETY: the closure has not run.
     unsafe { run_inline(record) };
     // Others may wait for the same.
@@ -132,18 +145,23 @@ fn reserve(local: &Local, record: NonNull<Header>, cx: &mut Context<'_>) -> bool
         if let Some(waiter) = local.queue.borrow_mut().get_mut(ticket) {
             std::mem::swap(&mut waiter.waker, &mut waker);
         }
+        quietly(|| drop(waker));
         return false;
     }
     if local.acquire() {
         return true;
     }
-    enqueue(local, record, cx);
+    let waker = cx.waker().clone();
+    enqueue(record, || {
+        local.queue.borrow_mut().push(Waiter { record, waker })
+    });
+    // The clone is somebody's code, and a job may have ended in it.
+    local.grant();
     false
 }
 
-fn enqueue(local: &Local, record: NonNull<Header>, cx: &mut Context<'_>) {
-    let waker = cx.waker().clone();
-    let ticket = local.queue.borrow_mut().push(Waiter { record, waker });
+fn enqueue(record: NonNull<Header>, push: impl FnOnce() -> Ticket) {
+    let ticket = push();
     // SAFETY: alive.
     unsafe { record.as_ref() }
         .state
@@ -155,7 +173,7 @@ pub(crate) fn leave_queue(local: &Local, header: &Header) {
     match header.state.replace(State::New) {
         State::Waiting(ticket) => {
             let waiter = local.queue.borrow_mut().remove(ticket);
-            drop(waiter);
+            quietly(|| drop(waiter));
         }
         State::Granted => local.return_grant(),
         _ => {}
@@ -203,8 +221,8 @@ unsafe fn go_on(
             Resume::Now => {}
             Resume::Later => return Poll::Pending,
             Resume::Never => panic!(
-                "a Job in flight was polled while its thread destroys its thread-locals: finish \
-                 or drop it before its thread ends"
+                "a Job in flight was polled while its thread destroys its thread-locals, or on a \
+                 stack that is not the thread's: finish or drop it before its thread ends"
             ),
         }
         // SAFETY: paused.
@@ -231,9 +249,9 @@ pub(super) enum Thread {
 impl Thread {
     pub(super) fn lives(&mut self, local: &Local) -> bool {
         if let Thread::Unknown = self {
-            *self = match local.ending.get() || destroys_thread_locals() {
-                true => Thread::Ends,
-                false => Thread::Lives,
+            *self = match !local.ending.get() && may_resume_here() {
+                true => Thread::Lives,
+                false => Thread::Ends,
             };
         }
         matches!(self, Thread::Lives)
@@ -258,7 +276,8 @@ pub(super) unsafe fn may_resume(
         _ => Paused::Running,
     };
     let ready = match paused {
-        Paused::Running | Paused::Turn => true,
+        Paused::Running => unreachable!("a job that runs is not asked"),
+        Paused::Turn => true,
         Paused::Completion(by) => await_completion(header, by, cx),
         // A future on a fibre's stack is the fibre's code.
         Paused::Future(_) if !thread.lives(local) => return Resume::Never,
@@ -292,7 +311,10 @@ fn await_completion(header: &Header, by: PausedBy, cx: &mut Context<'_>) -> bool
         Evidence::Called => return true,
         Evidence::Readable => {
             flight.unwatch();
-            flight.wait_set.ignore_what_is_on_its_way();
+            // A notifier of ours may be out for another operation of the job.
+            if !header.notifies.get() {
+                flight.wait_set.ignore_what_is_on_its_way();
+            }
             return true;
         }
         Evidence::Again => {
@@ -330,12 +352,12 @@ pub(super) unsafe fn switch(local: &Local, record: NonNull<Header>) -> Switched 
     let resumed = !job.is_null();
     if resumed {
         count(&local.counts.resumed);
-        log::debug!("resume {record:p}");
+        quietly(|| log::debug!("resume {record:p}"));
     }
     header.notifier_taken.set(false);
-    if let Some(errors) = header.errors.take() {
-        errors.put();
-    }
+    // The queue of errors is the thread's: each side has its own.
+    let owners = take_errors();
+    put_errors(header.errors.take());
 
     let mut ret = 0;
     let mut arg = record;
@@ -357,6 +379,7 @@ pub(super) unsafe fn switch(local: &Local, record: NonNull<Header>) -> Switched 
             if !resumed {
                 count(&local.counts.started);
             }
+            put_errors(owners);
             finish(local, header);
             Switched::Finished
         }
@@ -365,17 +388,20 @@ pub(super) unsafe fn switch(local: &Local, record: NonNull<Header>) -> Switched 
                 count(&local.counts.started);
             }
             count(&local.counts.paused);
-            log::debug!("pause {record:p}");
+            // First: from here on it is known as paused, whatever a logger does.
             note_pause(header, job);
+            quietly(|| log::debug!("pause {record:p}"));
+            put_errors(owners);
             Switched::Paused
         }
         // Not started, or memory is out; what was in flight cannot be resumed any more, ever.
         _ if resumed => {
-            log::error!("OpenSSL cannot resume a job: {}", ErrorStack::get());
+            quietly(|| log::error!("OpenSSL cannot resume a job: {}", ErrorStack::get()));
             std::process::abort();
         }
         _ => {
             drop(ErrorStack::get());
+            put_errors(owners);
             Switched::NotStarted
         }
     }
@@ -383,10 +409,12 @@ pub(super) unsafe fn switch(local: &Local, record: NonNull<Header>) -> Switched 
 
 fn finish(local: &Local, header: &Header) {
     count(&local.counts.finished);
-    if let State::InFlight(flight) = header.state.replace(State::Finished) {
-        local.keep(flight.stack, flight.wait_set);
-    }
+    let flight = header.state.replace(State::Finished);
     local.release();
+    // Last: clean-ups of wait fds are somebody's code, and may run jobs.
+    if let State::InFlight(flight) = flight {
+        local.keep(flight.stack, flight.wait_set, header.owner.as_ref());
+    }
 }
 
 fn note_pause(header: &Header, job: *mut ffi::ASYNC_JOB) {
@@ -401,9 +429,17 @@ fn note_pause(header: &Header, job: *mut ffi::ASYNC_JOB) {
         flight.job = job;
         flight.paused = paused;
     }
-    let errors = ErrorStack::get();
-    if !errors.errors().is_empty() {
-        header.errors.set(Some(errors));
+    header.errors.set(take_errors());
+}
+
+/// Takes what is in OpenSSL's queue of errors.
+fn take_errors() -> Option<ErrorStack> {
+    Some(ErrorStack::get()).filter(|errors| !errors.errors().is_empty())
+}
+
+fn put_errors(errors: Option<ErrorStack>) {
+    if let Some(errors) = errors {
+        errors.put();
     }
 }
 

@@ -15,6 +15,7 @@ use crate::job::thread as local;
 use crate::job::thread_token::forks;
 use crate::job::wait_set::{self, is_ready, readable};
 use crate::job::wake_fd::WakeFd;
+use crate::panics::quietly;
 
 /// A thread's place to wait. Its waker is cheap to call twice, and on the thread itself.
 pub(crate) struct Parker {
@@ -118,7 +119,9 @@ impl Parker {
             let mut watched = local.watched.borrow_mut();
             polls.extend(watched.iter().map(|(fd, _)| readable(*fd)));
             if let Err(e) = wait_set::poll(&mut polls, timeout) {
-                log::error!("poll: {e}");
+                quietly(|| log::error!("poll: {e}"));
+                // Too many, perhaps. All look for themselves, instead of never.
+                ready.extend(watched.iter().map(|(_, token)| *token));
                 std::thread::yield_now();
             }
             let found = polls[1..].iter().zip(watched.iter());

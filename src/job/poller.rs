@@ -15,6 +15,7 @@ use crate::job::thread as local;
 use crate::job::thread_token::forks;
 use crate::job::wait_set::{self, is_ready, readable, WaitSet};
 use crate::job::wake_fd::WakeFd;
+use crate::panics::quietly;
 
 /// The thread, as others see it. It is started when it is needed first, and lasts as long as the
 /// process.
@@ -64,7 +65,9 @@ fn watch_elsewhere(token: Token, fds: &[RawFd]) {
     // Out of file descriptors or threads: look again, which costs time, instead of never.
     if let Err(e) = watched {
         static ONCE: Once = Once::new();
-        ONCE.call_once(|| log::warn!("wait fds cannot be watched, but looked at only: {e}"));
+        ONCE.call_once(|| {
+            quietly(|| log::warn!("wait fds cannot be watched, but looked at only: {e}"))
+        });
         token.wake();
     }
 }
@@ -137,7 +140,7 @@ impl Poller {
                 owners.resize(fds.len() - 1, *token);
             }
             if let Err(e) = wait_set::poll(&mut fds, -1) {
-                log::error!("poll: {e}");
+                quietly(|| log::error!("poll: {e}"));
                 thread::yield_now();
             }
             if fds[0].revents != 0 {

@@ -119,7 +119,9 @@ impl JobPoolBuilder {
     /// How many jobs this thread may have in flight at once; without it there is no limit.
     ///
     /// A further [`Job`](crate::Job) waits in the thread's queue until one has ended, first come
-    /// first served. An operation of libssl's own that finds no job free answers
+    /// first served: whoever has one, or was woken for one, is to poll it, or drop it, for the others
+    /// to go on. A future that a job suspends on and that runs a job itself needs a free one, too:
+    /// with as many of those as there are jobs, none is. An operation of libssl's own that finds no job free answers
     /// [`want_async_job`](crate::ErrorCodeExt::is_want_async_job).
     ///
     /// ```

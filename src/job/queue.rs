@@ -26,7 +26,8 @@ impl<T> Queue<T> {
     pub(crate) const fn new() -> Queue<T> {
         Queue {
             members: VecDeque::new(),
-            first: 0,
+            // There is room before it, too.
+            first: 1 << 62,
             len: 0,
         }
     }
@@ -39,6 +40,13 @@ impl<T> Queue<T> {
         self.members.push_back(Some(member));
         self.len += 1;
         Ticket(self.first + self.members.len() as u64 - 1)
+    }
+
+    pub(crate) fn push_front(&mut self, member: T) -> Ticket {
+        self.members.push_front(Some(member));
+        self.first -= 1;
+        self.len += 1;
+        Ticket(self.first)
     }
 
     pub(crate) fn pop(&mut self) -> Option<T> {
@@ -102,5 +110,17 @@ mod tests {
         assert_eq!(queue.pop(), Some(4));
         assert_eq!(queue.remove(late), Some(6));
         assert_eq!((queue.pop(), queue.len()), (None, 0));
+    }
+
+    #[test]
+    fn who_has_had_its_turn_comes_first() {
+        let mut queue = Queue::new();
+        let last = queue.push(2);
+        let first = queue.push_front(1);
+        assert_eq!(queue.remove(first), Some(1));
+        queue.push_front(0);
+        assert_eq!(queue.get_mut(last), Some(&mut 2));
+        assert_eq!((queue.pop(), queue.pop()), (Some(0), Some(2)));
+        assert_eq!(queue.len(), 0);
     }
 }

@@ -18,7 +18,7 @@ use crate::job::thread::{count, in_job, Local};
 use crate::job::thread_token::ThreadToken;
 use crate::job::waker::noop_waker;
 use crate::job::wind_up::{report_panic, wind_up};
-use crate::panics::forget_panic;
+use crate::panics::{forget_panic, quietly};
 
 /// Of all threads: one that leaks is at its end.
 static LEAKED: AtomicU64 = AtomicU64::new(0);
@@ -45,10 +45,12 @@ pub(crate) fn adopt(local: &Local, record: NonNull<Header>) -> bool {
 /// Their memory stays: whoever completes them may write into it (H3).
 fn leak(jobs: usize) {
     LEAKED.fetch_add(jobs as u64, Ordering::Relaxed);
-    log::warn!(
-        "{jobs} job(s) of a thread that ends are in flight, and leaked: finish them, or call \
+    quietly(|| {
+        log::warn!(
+            "{jobs} job(s) of a thread that ends are in flight, and leaked: finish them, or call \
          JobPool::drain, before the thread ends"
-    );
+        )
+    });
 }
 
 /// The thread ends.
@@ -74,20 +76,26 @@ pub(crate) fn sweep_with(local: &Local, waker: &Waker) {
     if local.orphans.borrow().is_empty() || in_job() {
         return;
     }
-    // Taken out, as they may drop jobs, and so bring further orphans.
-    for record in local.orphans.take() {
-        // SAFETY: an orphan lives until it is buried.
-        if unsafe { record.as_ref() }.thread != ThreadToken::current() {
-            // This is the child of a fork, and the fibre its parent's (H14).
-            continue;
+    // Taken out, as they may drop jobs, and so bring further orphans, which come next.
+    let mut kept = Vec::new();
+    let mut batch = local.orphans.take();
+    while !batch.is_empty() {
+        for record in batch {
+            // SAFETY: an orphan lives until it is buried.
+            if unsafe { record.as_ref() }.thread != ThreadToken::current() {
+                // This is the child of a fork, and the fibre its parent's (H14).
+                continue;
+            }
+            // SAFETY: an orphan is in flight, and has no owner but this.
+            if unsafe { wind_up(local, record, waker) } {
+                bury(local, record);
+            } else {
+                kept.push(record);
+            }
         }
-        // SAFETY: an orphan is in flight, and has no owner but this.
-        if unsafe { wind_up(local, record, waker) } {
-            bury(local, record);
-        } else {
-            local.orphans.borrow_mut().push(record);
-        }
+        batch = local.orphans.take();
     }
+    local.orphans.replace(kept);
 }
 
 fn bury(local: &Local, record: NonNull<Header>) {
@@ -109,7 +117,7 @@ unsafe fn free_quietly(record: NonNull<Header>) {
     }));
     if let Err(payload) = freed {
         forget_panic(payload);
-        log::error!("the drop of what an abandoned job had made panicked");
+        quietly(|| log::error!("the drop of what an abandoned job had made panicked"));
     }
 }
 

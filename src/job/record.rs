@@ -10,6 +10,7 @@ use std::ptr::NonNull;
 use openssl::error::ErrorStack;
 
 use crate::ffi;
+use crate::job::owner::Owner;
 use crate::job::poller;
 use crate::job::queue::Ticket;
 use crate::job::stack::JobStack;
@@ -31,6 +32,10 @@ pub(crate) struct Header {
     pub(crate) leaves: Cell<Leaves>,
     /// Whether a producer in Rust has asked for the callback since the job went on last.
     pub(crate) notifier_taken: Cell<bool>,
+    /// Whether one was ever asked for: it may be out for longer than a pause.
+    pub(crate) notifies: Cell<bool>,
+    /// Whose wait context it has.
+    pub(crate) owner: Option<Owner>,
     /// Who watches its wait fds.
     pub(crate) watcher: Cell<Watcher>,
     /// The owner is gone: futures are not waited for any more.
@@ -126,7 +131,7 @@ enum Body<F, T> {
 
 impl Header {
     /// A new record on the heap, for [`free`] to take away.
-    pub(crate) fn allocate<F, T>(closure: F) -> NonNull<Header>
+    pub(crate) fn allocate<F, T>(closure: F, owner: Option<Owner>) -> NonNull<Header>
     where
         F: FnOnce() -> T,
     {
@@ -142,6 +147,8 @@ impl Header {
                 state: RefCell::new(State::New),
                 leaves: Cell::new(Leaves::Nothing),
                 notifier_taken: Cell::new(false),
+                notifies: Cell::new(false),
+                owner,
                 watcher: Cell::new(Watcher::Crate),
                 cancelled: Cell::new(false),
                 panic: Cell::new(None),

@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use crate::job::block_on::block_on;
 use crate::job::flight;
+use crate::job::owner::{JobOwner, Owner};
 use crate::job::reaper;
 use crate::job::record::{free_record, take_output, Header, State, Watcher};
 use crate::job::thread::with;
 use crate::job::thread_token::ThreadToken;
-use crate::panics::{forget_panic, Payload};
+use crate::panics::{forget_panic, quietly, Payload};
 
 /// A closure that runs as an asynchronous job: a future of what it returns.
 ///
@@ -95,8 +96,34 @@ impl<T> Job<T> {
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
+        Job::allocate(closure, None)
+    }
+
+    /// Likewise, with the wait context that the owner's former jobs have had.
+    ///
+    /// ```
+    /// use openssl_async_jobs::{Job, JobOwner};
+    ///
+    /// let owner = JobOwner::new();
+    /// for n in 0..3 {
+    ///     assert_eq!(Job::with_owner(&owner, move || n).block_on(None).unwrap(), n);
+    /// }
+    /// ```
+    pub fn with_owner<F>(owner: &JobOwner, closure: F) -> Job<T>
+    where
+        F: FnOnce() -> T + 'static,
+        T: 'static,
+    {
+        Job::allocate(closure, Some(owner.kept()))
+    }
+
+    fn allocate<F>(closure: F, owner: Option<Owner>) -> Job<T>
+    where
+        F: FnOnce() -> T + 'static,
+        T: 'static,
+    {
         Job {
-            record: Header::allocate(closure),
+            record: Header::allocate(closure, owner),
             _output: PhantomData,
             _thread: PhantomData,
         }
@@ -168,7 +195,9 @@ impl<T> Drop for Job<T> {
     fn drop(&mut self) {
         if self.header().thread != ThreadToken::current() {
             // Only unsafe code comes here. Nothing of it may be touched on this thread.
-            log::error!("a Job was dropped on another thread than its own, and is leaked");
+            quietly(|| {
+                log::error!("a Job was dropped on another thread than its own, and is leaked")
+            });
             return;
         }
         let in_flight = matches!(*self.header().state.borrow(), State::InFlight(_));

@@ -9,6 +9,7 @@ use std::task::Waker;
 
 use crate::ffi;
 use crate::job::completion::Token;
+use crate::job::owner::Owner;
 use crate::job::queue::Queue;
 use crate::job::reaper;
 use crate::job::record::{Header, State};
@@ -254,7 +255,7 @@ impl Local {
         self.grant();
     }
 
-    fn grant(&self) {
+    pub(crate) fn grant(&self) {
         if !self.has_room() {
             return;
         }
@@ -275,8 +276,9 @@ impl Local {
         kept.or_else(|| JobStack::new(self.settings.get().stack_size).ok())
     }
 
-    pub(crate) fn take_wait_set(&self) -> Option<WaitSet> {
-        let kept = self.wait_sets.borrow_mut().pop();
+    pub(crate) fn take_wait_set(&self, owner: Option<&Owner>) -> Option<WaitSet> {
+        let owned = owner.and_then(|owner| owner.take());
+        let kept = owned.or_else(|| self.wait_sets.borrow_mut().pop());
         kept.or_else(WaitSet::new)
     }
 
@@ -296,15 +298,24 @@ impl Local {
         result
     }
 
-    /// Keeps a finished job's stack and wait context for the next one.
-    pub(crate) fn keep(&self, stack: JobStack, wait_set: WaitSet) {
+    /// Keeps a finished job's stack and wait context for the next one: what engines have registered
+    /// is its owner's only.
+    pub(crate) fn keep(&self, stack: JobStack, wait_set: WaitSet, owner: Option<&Owner>) {
         if self.ending.get() {
             return;
         }
         self.stacks.borrow_mut().push(stack);
-        // A wait fd that is readable already would be evidence for whoever pauses next (H6).
-        if wait_set.count() == 0 || !wait_set.is_readable() {
+        wait_set.rest();
+        if wait_set.count() == 0 {
             self.wait_sets.borrow_mut().push(wait_set);
+            return;
         }
+        // A wait fd that is readable already would be evidence for the next pause (H6).
+        let owner = owner.filter(|_| !wait_set.is_readable());
+        let former = match owner {
+            Some(owner) => owner.replace(Some(wait_set)),
+            None => Some(wait_set),
+        };
+        drop(former);
     }
 }

@@ -5,8 +5,9 @@
 //! never returned to (`exit`); a fibre's is not. So no fibre is resumed once the first of them may
 //! be gone, although the destructor of a thread-local may drop jobs, poll them and start new ones.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::cell::RefCell;
 use std::sync::mpsc::{channel, Sender};
+use std::sync::OnceLock;
 use std::thread;
 
 use libc::{c_int, c_void};
@@ -29,58 +30,81 @@ extern "C" {
 const GO_ON: c_int = 0; // _URC_NO_REASON
 const STOP: c_int = 4; // _URC_NORMAL_STOP
 
-/// Looks for the C library's loop over a thread's destructors on the stack, which has no other
-/// trace: some microseconds, for jobs that have paused only.
-pub(crate) fn destroys_thread_locals() -> bool {
-    let runner = runner();
-    let mut found = false;
-    if runner != 0 {
-        for_each_function(|function| {
-            found = function == runner;
-            !found
-        });
-    }
-    found
-}
-
-/// The function that runs the destructors (`__call_tls_dtors` in glibc, which need not export it):
-/// 0 if it is not known.
-fn runner() -> usize {
-    static RUNNER: AtomicUsize = AtomicUsize::new(0);
-    match RUNNER.load(Ordering::Relaxed) {
-        0 => {
-            let found = find_runner().unwrap_or(0);
-            RUNNER.store(found, Ordering::Relaxed);
-            found
-        }
-        known => known,
-    }
-}
-
-/// Has a thread look at its stack while it runs and while it ends: the outermost function that is
-/// there only then.
-fn find_runner() -> Option<usize> {
-    struct AtTheEnd(Sender<Vec<usize>>);
-    impl Drop for AtTheEnd {
-        fn drop(&mut self) {
-            // Nobody listens any more if the thread could not be joined.
-            let _ = self.0.send(functions());
-        }
-    }
-    thread_local!(static AT_THE_END: std::cell::RefCell<Option<AtTheEnd>> = const {
-        std::cell::RefCell::new(None)
+/// Whether a fibre of this thread may go on: the C library's loop over a thread's destructors is
+/// looked for on the stack, as it has no other trace. It takes some microseconds, for jobs that have
+/// paused only. On a stack whose other end is not a thread's (another crate's coroutine) it may be
+/// beyond, and the answer is no.
+pub(crate) fn may_resume_here() -> bool {
+    let Some(landmarks) = Landmarks::known() else {
+        return false;
+    };
+    let (mut ends, mut reached_the_bottom) = (false, false);
+    for_each_function(|function| {
+        ends = function == landmarks.runner;
+        reached_the_bottom |= landmarks.bottoms.contains(&function);
+        !ends
     });
-    let (tell, told) = channel();
-    let looks = thread::Builder::new()
-        .name("openssl-async-jobs looks".to_owned())
-        .spawn(move || {
-            let _ = tell.send(functions());
-            AT_THE_END.set(Some(AtTheEnd(tell)));
-        });
-    looks.ok()?.join().ok()?;
-    let (running, ending) = (told.recv().ok()?, told.recv().ok()?);
-    let mut outermost_first = ending.into_iter().rev();
-    outermost_first.find(|function| !running.contains(function))
+    reached_the_bottom && !ends
+}
+
+/// Whether [`may_resume_here`] has what it needs. Asked before a process's first job, when there are
+/// threads to be had.
+pub(crate) fn is_known() -> bool {
+    Landmarks::known().is_some()
+}
+
+/// Functions of the C library.
+#[derive(Clone, Copy)]
+struct Landmarks {
+    /// Runs the destructors of a thread's thread-locals (`__call_tls_dtors` in glibc, which need not
+    /// export it).
+    runner: usize,
+    /// Where the stacks of threads begin; and that of the main thread, 0 if that is not known.
+    bottoms: [usize; 2],
+}
+
+impl Landmarks {
+    fn known() -> Option<Landmarks> {
+        static KNOWN: OnceLock<Landmarks> = OnceLock::new();
+        if let Some(known) = KNOWN.get() {
+            return Some(*known);
+        }
+        // Tried again if there was no thread for it.
+        Landmarks::find().map(|found| *KNOWN.get_or_init(|| found))
+    }
+
+    /// Has a thread look at its stack while it runs and while it ends. The outermost function that is
+    /// there only then is the runner.
+    fn find() -> Option<Landmarks> {
+        struct AtTheEnd(Sender<Vec<usize>>);
+        impl Drop for AtTheEnd {
+            fn drop(&mut self) {
+                // Nobody listens any more if the thread could not be joined.
+                let _ = self.0.send(functions());
+            }
+        }
+        thread_local!(static AT_THE_END: RefCell<Option<AtTheEnd>> = const { RefCell::new(None) });
+        let (tell, told) = channel();
+        let looks = thread::Builder::new()
+            .name("openssl-async-jobs looks".to_owned())
+            .spawn(move || {
+                let _ = tell.send(functions());
+                AT_THE_END.set(Some(AtTheEnd(tell)));
+            });
+        looks.ok()?.join().ok()?;
+        let (running, ending) = (told.recv().ok()?, told.recv().ok()?);
+        let mut outermost_first = ending.into_iter().rev();
+        Some(Landmarks {
+            runner: outermost_first.find(|function| !running.contains(function))?,
+            bottoms: [*running.last()?, bottom_of_main()],
+        })
+    }
+}
+
+/// The C library's function that calls `main`.
+fn bottom_of_main() -> usize {
+    // SAFETY: looks a symbol up; the name ends with a nul.
+    unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__libc_start_main".as_ptr()) as usize }
 }
 
 /// The functions on this stack that are known, innermost first.
@@ -122,13 +146,12 @@ fn for_each_function<F: FnMut(usize) -> bool>(mut look: F) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::RefCell;
 
     struct Looks(Sender<bool>);
 
     impl Drop for Looks {
         fn drop(&mut self) {
-            self.0.send(destroys_thread_locals()).unwrap();
+            self.0.send(!may_resume_here()).unwrap();
         }
     }
 
@@ -138,7 +161,7 @@ mod tests {
     fn only_a_destructor_of_a_thread_local_sees_the_thread_end() {
         let (tell, told) = channel();
         let thread = thread::spawn(move || {
-            tell.send(destroys_thread_locals()).unwrap();
+            tell.send(!may_resume_here()).unwrap();
             drop(Looks(tell.clone()));
             LOOKS.set(Some(Looks(tell)));
         });

@@ -307,7 +307,9 @@ impl<'a> WaitContextRef<'a> {
                 .map(|callback| Notifier { callback, arg });
             if let (Some(record), Some(_)) = (current_record(), &notifier) {
                 // SAFETY: the running job's record, which lives until its closure has returned.
-                unsafe { record.as_ref() }.notifier_taken.set(true);
+                let header = unsafe { record.as_ref() };
+                header.notifier_taken.set(true);
+                header.notifies.set(true);
             }
             Ok(notifier)
         }

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU8;
 use libc::c_void;
 
 use crate::ffi;
-use crate::panics::forget_panic;
+use crate::panics::{forget_panic, quietly};
 
 /// What a wait fd is registered under: the address of a `static`, as in C.
 ///
@@ -105,6 +105,6 @@ unsafe extern "C" fn clean_up(
     // panic would do more harm.
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| cleanup.run(fd))) {
         forget_panic(panic);
-        log::error!("the clean-up of wait fd {fd} panicked");
+        quietly(|| log::error!("the clean-up of wait fd {fd} panicked"));
     }
 }

@@ -60,11 +60,20 @@ impl WaitSet {
     /// Makes it the next job's: what is on its way for the former one is ignored from now on.
     pub(crate) fn begin(&self) {
         self.ignore_what_is_on_its_way();
+        self.reset_status();
+    }
+
+    fn reset_status(&self) {
         // SAFETY: our wait context. It does not fail.
         #[cfg(ossl300)]
         unsafe {
             ffi::ASYNC_WAIT_CTX_set_status(self.as_ptr(), ffi::ASYNC_STATUS_UNSUPPORTED);
         }
+    }
+
+    /// Between two jobs: nobody is to be woken.
+    pub(crate) fn rest(&self) {
+        self.completion.unregister();
     }
 
     /// Callbacks taken along so far count no more: for a pause whose end a wait fd has told, which a
@@ -86,6 +95,8 @@ impl WaitSet {
             return Evidence::Called;
         }
         if self.says_again() {
+            // Said of this pause, and not of the next one.
+            self.reset_status();
             return Evidence::Again;
         }
         match (self.count(), paused_by) {

@@ -3,14 +3,14 @@
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
-use crate::panics::forget_panic;
+use crate::panics::{forget_panic, quietly};
 
 /// Calls a waker for somebody else than its owner: for C, for the thread that watches wait fds, for
 /// a job that has ended. Its panic is nobody's of them (H10).
 pub(crate) fn wake_quietly(wake: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(wake)) {
         forget_panic(payload);
-        log::error!("a waker panicked");
+        quietly(|| log::error!("a waker panicked"));
     }
 }
 

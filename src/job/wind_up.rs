@@ -6,7 +6,7 @@ use std::task::{Context, Waker};
 use crate::job::flight::{may_resume, switch, Resume, Switched, Thread};
 use crate::job::record::{keep_panic, Header, Paused, State, Watcher};
 use crate::job::thread::Local;
-use crate::panics::forget_panic;
+use crate::panics::{forget_panic, quietly};
 
 /// For a job whose owner is gone: drops what it waits for, if that can be dropped, and goes on with
 /// it while there is evidence. True if it has finished.
@@ -56,7 +56,7 @@ pub(crate) unsafe fn wind_up(local: &Local, record: NonNull<Header>, waker: &Wak
 /// The panic of a job that nobody asks any more.
 pub(crate) fn report_panic(header: &Header) {
     if let Some(payload) = header.panic.take() {
-        log::error!("a job panicked after its owner had dropped it");
+        quietly(|| log::error!("a job panicked after its owner had dropped it"));
         forget_panic(payload);
     }
 }

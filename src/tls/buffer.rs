@@ -59,6 +59,11 @@ impl Buffer {
         self.give_back_if_empty();
     }
 
+    /// Gives back room that nothing was added in.
+    pub(crate) fn trim(&mut self) {
+        self.give_back_if_empty();
+    }
+
     pub(crate) fn extend(&mut self, bytes: &[u8]) {
         self.room(bytes.len())[..bytes.len()].copy_from_slice(bytes);
         self.add(bytes.len());

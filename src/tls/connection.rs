@@ -15,6 +15,7 @@ use crate::tls::kept::Kept;
 use crate::tls::operation::{InFlight, Operation};
 use crate::tls::session::Session;
 use crate::tls::wakers::{Caller, Wakers};
+use crate::tls::wire::claims_too_much;
 use crate::tls::{AsyncPolicy, Role};
 
 /// What the transport is offered to read into, in bytes, if there is a rest of the last read: a
@@ -310,18 +311,8 @@ impl Connection {
     /// ```
     pub fn receive_from<R: Read + ?Sized>(&mut self, transport: &mut R) -> io::Result<usize> {
         self.starved = None;
-        let mut incoming = self.session.wire.incoming();
-        let room = incoming.room(RECEIVE_ROOM);
-        let read = transport.read(room).and_then(|len| match len {
-            len if len > room.len() => Err(claims_too_much()),
-            len => Ok(len),
-        });
-        incoming.add(*read.as_ref().unwrap_or(&0));
-        drop(incoming);
-        if let Ok(0) = read {
-            self.session.wire.end_incoming();
-        }
-        read
+        let wire = &self.session.wire;
+        wire.receive(RECEIVE_ROOM, |room| transport.read(room))
     }
 
     /// How many bytes of ciphertext there are to send.
@@ -370,6 +361,32 @@ impl Connection {
         }
     }
 
+    /// Whether a read may bring plaintext without another byte of the transport: there is some, or
+    /// ciphertext that may be a record. Readers who wait for the transport read until they are told
+    /// [`WantsCiphertext`](crate::Progress::WantsCiphertext), or ask this.
+    ///
+    /// ```
+    /// # use openssl_async_jobs::Connection;
+    /// fn reads_on(connection: &Connection) -> bool {
+    ///     connection.has_pending()
+    /// }
+    /// ```
+    pub fn has_pending(&self) -> bool {
+        self.kept.has_plaintext()
+            || self.session.wire.incoming_len() > 0
+            || self.try_ssl().is_some_and(|ssl| ssl.pending() > 0)
+    }
+
+    pub(crate) fn is_server(&self) -> bool {
+        self.session.ssl().is_server()
+    }
+
+    /// For a transport that takes nothing any more.
+    pub(crate) fn discard_unsent(&mut self) {
+        let unsent = self.unsent();
+        self.session.wire.outgoing_mut().consume(unsent);
+    }
+
     /// For the next write, flush or shutdown.
     pub(crate) fn keep_write_error(&mut self, error: ssl::Error) {
         self.kept.write_error = Some(error);
@@ -384,13 +401,6 @@ impl Connection {
     pub(crate) fn keep_shutdown(&mut self, result: ShutdownResult) {
         self.kept.shutdown = Some(Ok(result));
     }
-}
-
-fn claims_too_much() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        "the transport claims more bytes than it was given",
-    )
 }
 
 impl fmt::Debug for Connection {

@@ -6,11 +6,17 @@ use std::task::{Context, Poll};
 
 use openssl::ssl::{self, ErrorCode, SslStream};
 
+use crate::tls::buffer::PIECE;
 use crate::tls::operation::{to_the_last_message, Operation, Outcome};
 use crate::tls::progress::done;
 use crate::tls::wire::WireEnd;
 use crate::tls::{AsyncPolicy, Connection, Progress};
 
+/// With so much ciphertext unsent, in bytes, nothing more is encrypted for the caller.
+pub(super) const UNSENT_LIMIT: usize = PIECE - 16 * 1024;
+/// With so much, libssl is not called at all: the rest of it answers a peer that asks and does not
+/// read. Below, reading goes on whatever the caller has written.
+const FLOOD_LIMIT: usize = 2 * PIECE;
 /// What a read that may pause asks for at most, in bytes: a record.
 const READ_LIMIT: usize = 16 * 1024;
 
@@ -52,7 +58,13 @@ impl Connection {
             return Ok(Progress::Done(()));
         }
         done!(self.ready(cx)?);
-        if self.kept.has_plaintext() || !self.runs_jobs() {
+        if self.kept.has_plaintext() {
+            return Ok(Progress::Done(()));
+        }
+        if self.is_flooded() {
+            return Ok(Progress::HasCiphertext);
+        }
+        if !self.runs_jobs() {
             return Ok(Progress::Done(()));
         }
         if self.starved == Some(Kind::Read) {
@@ -125,6 +137,9 @@ impl Connection {
 
     /// With nothing in flight.
     pub(super) fn handshake(&mut self, cx: &mut Context<'_>) -> Result<Progress<()>, ssl::Error> {
+        if self.is_flooded() {
+            return Ok(Progress::HasCiphertext);
+        }
         if self.runs_jobs() {
             if self.starved == Some(Kind::Handshake) {
                 return Ok(self.wants());
@@ -137,6 +152,10 @@ impl Connection {
             Err(e) => is_fatal(e),
         };
         progress
+    }
+
+    pub(crate) fn is_flooded(&self) -> bool {
+        self.unsent() >= FLOOD_LIMIT
     }
 
     /// Whether a write may be done while its job is in flight.

@@ -43,6 +43,9 @@ impl Connection {
             return Ok(Progress::Pending);
         }
         if self.kept.early.is_none() {
+            if self.is_flooded() {
+                return Ok(Progress::HasCiphertext);
+            }
             if !self.runs_jobs() {
                 return self.inline(|stream| stream.read_early_data(to));
             }
@@ -84,7 +87,13 @@ impl Connection {
         from: &[u8],
     ) -> Result<Progress<usize>, ssl::Error> {
         self.caller = Caller::Writer;
+        if from.is_empty() {
+            return Ok(Progress::Done(0));
+        }
         done!(self.written(cx)?);
+        if self.is_flooded() {
+            return Ok(Progress::HasCiphertext);
+        }
         if !self.runs_jobs() {
             return self.inline(|stream| stream.write_early_data(from));
         }

@@ -139,8 +139,9 @@ impl InFlight {
     /// Makes a job of an operation. What is in flight already would be lost.
     pub(crate) fn begin(&mut self, session: &Rc<Session>, operation: Operation) {
         assert!(self.is_idle(), "one operation at a time");
+        let owner = session.owner.clone();
         let session = Rc::clone(session);
-        *self = InFlight::Job(Job::new(move || {
+        *self = InFlight::Job(Job::with_owner(&owner, move || {
             // SAFETY: until this has ended the connection lets nobody else at the stream (H2): it
             // is not idle. The session is alive, as this has it (H3).
             operation.run(&session.wire, unsafe { session.stream() })

@@ -4,15 +4,11 @@ use std::task::Context;
 
 use openssl::ssl::{self, ShutdownResult};
 
-use crate::tls::buffer::PIECE;
-use crate::tls::drive::Kind;
+use crate::tls::drive::{Kind, UNSENT_LIMIT};
 use crate::tls::operation::{Operation, Plaintext};
 use crate::tls::progress::done;
 use crate::tls::wakers::Caller;
 use crate::tls::{Connection, Progress};
-
-/// With so much ciphertext unsent, in bytes, nothing more is encrypted.
-const UNSENT_LIMIT: usize = PIECE;
 
 impl Connection {
     /// Goes on with the handshake (`SSL_do_handshake`).
@@ -73,7 +69,9 @@ impl Connection {
         }
         let mut len = 0;
         // What is there already costs no call of the transport.
-        while len < to.len() && (len == 0 || self.session.wire.incoming_len() > 0) {
+        while len < to.len()
+            && (len == 0 || (self.session.wire.incoming_len() > 0 && !self.is_flooded()))
+        {
             match self.inline(|stream| stream.ssl_read(&mut to[len..])) {
                 Ok(Progress::Done(read)) => len += read,
                 Ok(wants) if len == 0 => return Ok(wants),
@@ -219,6 +217,9 @@ impl Connection {
     ) -> Result<Progress<ShutdownResult>, ssl::Error> {
         self.caller = Caller::Writer;
         done!(self.written(cx)?);
+        if self.kept.shutdown.is_none() && self.is_flooded() {
+            return Ok(Progress::HasCiphertext);
+        }
         if self.kept.shutdown.is_none() && !self.runs_jobs() {
             return self.inline(|stream| stream.shutdown());
         }

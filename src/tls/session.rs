@@ -8,6 +8,7 @@ use openssl::ssl::{Ssl, SslRef, SslStream};
 
 use crate::error::Error;
 use crate::ffi;
+use crate::job::JobOwner;
 use crate::ssl_ext::SslAsyncExt;
 use crate::tls::wire::{Wire, WireEnd};
 
@@ -18,6 +19,8 @@ pub(crate) struct Session {
     /// The stream's, to be looked at while an operation has the stream.
     ssl: *mut openssl_sys::SSL,
     pub(crate) wire: Rc<Wire>,
+    /// Keeps what engines register from operation to operation.
+    pub(crate) owner: JobOwner,
 }
 
 impl Session {
@@ -27,6 +30,7 @@ impl Session {
         // SAFETY: nothing is paused on an `Ssl` that nobody else has, and without the mode nothing
         // will be.
         unsafe { ssl.set_async_mode(false) };
+        release_idle_buffers(&ssl);
         let raw = ssl.as_ptr();
         let wire = Rc::new(Wire::default());
         let stream = SslStream::new(ssl, WireEnd(Rc::clone(&wire)))?;
@@ -34,6 +38,7 @@ impl Session {
             stream: UnsafeCell::new(stream),
             ssl: raw,
             wire,
+            owner: JobOwner::new(),
         }))
     }
 
@@ -60,6 +65,19 @@ impl Session {
     pub(crate) unsafe fn stream(&self) -> &mut SslStream<WireEnd> {
         // SAFETY: the caller's.
         unsafe { &mut *self.stream.get() }
+    }
+}
+
+/// As the contexts of rust-openssl's connectors and acceptors do.
+fn release_idle_buffers(ssl: &SslRef) {
+    // SAFETY: a live SSL; a mode of two numbers.
+    unsafe {
+        openssl_sys::SSL_ctrl(
+            ssl.as_ptr(),
+            openssl_sys::SSL_CTRL_MODE,
+            openssl_sys::SSL_MODE_RELEASE_BUFFERS as _,
+            std::ptr::null_mut(),
+        );
     }
 }
 

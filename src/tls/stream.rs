@@ -22,6 +22,14 @@ use crate::tls::{AsyncPolicy, Connection, Interest, Role};
 /// [`WouldBlock`](io::ErrorKind::WouldBlock), [`interest`](Self::interest) says what to poll for, and
 /// then any operation may be called, with any buffer: see [`Connection`].
 ///
+/// Unlike rust-openssl's, it receives as much at once as the transport has. With a poller, read until
+/// `WouldBlock`, or ask [`has_pending`](Self::has_pending): the next record may be here already. And
+/// what is written is accepted first and then sent: an error in sending is said by the next write,
+/// flush or shutdown.
+///
+/// A blocking stream waits in the thread's queue when its [`JobPool`](crate::JobPool) has no job
+/// left, and nothing else runs meanwhile: leave it a job that no paused owner on its thread has.
+///
 /// See [`SSL_read(3)`](https://docs.openssl.org/master/man3/SSL_read/) and
 /// [`ASYNC_start_job(3)`](https://docs.openssl.org/master/man3/ASYNC_start_job/). OpenSSL 1.1.0 and
 /// later.
@@ -61,8 +69,16 @@ pub struct SslStream<S> {
     pub(super) connection: Connection,
     pub(super) transport: S,
     pub(super) blocks: fn(&S) -> bool,
-    /// Whether the last operation waits for the transport to be readable.
-    pub(super) wants_read: bool,
+    /// What the last operation is about.
+    pub(super) last: Direction,
+    /// What the last one was about that answered `WouldBlock`.
+    pub(super) waits: Direction,
+    /// Whether a reader, or who does a handshake, waits for the transport to be readable.
+    pub(super) reader_wants_read: bool,
+    /// Whether a writer does.
+    pub(super) writer_wants_read: bool,
+    /// Why the transport takes nothing any more, once a read has gone on without.
+    pub(super) broken: Option<io::ErrorKind>,
     /// Whether what was sent is to be flushed.
     pub(super) flushes: bool,
     /// For pollers, from the first pause on.
@@ -100,7 +116,7 @@ impl<S: Read + Write + AsFd> SslStream<S> {
 }
 
 impl<S: AsFd> SslStream<S> {
-    /// Waits with poll(2) for what [`interest`](Self::interest) says: false when the time-out, if
+    /// Waits with poll(2) for what the last operation waits for that answered `WouldBlock`: false when the time-out, if
     /// there is one, is over before.
     ///
     /// # Errors
@@ -120,7 +136,13 @@ impl<S: AsFd> SslStream<S> {
     /// }
     /// ```
     pub fn wait(&self, timeout: Option<Duration>) -> io::Result<bool> {
-        self.interest().wait(self.transport.as_fd(), timeout)
+        let mut interest = self.interest();
+        // Of that operation only: a writer that waits does not wait for what is to be read.
+        interest.readable = match self.waits {
+            Direction::Write => self.writer_wants_read,
+            Direction::Both | Direction::Read => self.reader_wants_read,
+        };
+        interest.wait(self.transport.as_fd(), timeout)
     }
 }
 
@@ -166,7 +188,11 @@ impl<S: Read + Write> SslStream<S> {
             connection: Connection::without_role(ssl)?,
             transport,
             blocks,
-            wants_read: false,
+            last: Direction::Both,
+            waits: Direction::Both,
+            reader_wants_read: false,
+            writer_wants_read: false,
+            broken: None,
             flushes: false,
             wake: None,
         })
@@ -221,7 +247,11 @@ impl<S: Read + Write> SslStream<S> {
     /// ```
     pub fn do_handshake(&mut self) -> Result<(), Error> {
         self.drive(Direction::Both, Connection::poll_handshake)?;
-        Ok(self.send()?)
+        match self.send() {
+            // It has sent its request and is gone; libssl, too, sends tickets to those.
+            Err(e) if self.connection.is_server() && is_gone(&e) => Ok(()),
+            sent => Ok(sent?),
+        }
     }
 
     /// Reads plaintext (`SSL_read`), and tells an end of the stream from an error, as [`Read`] does
@@ -283,6 +313,14 @@ impl<S: Read + Write> SslStream<S> {
     /// # }
     /// ```
     pub fn ssl_write(&mut self, from: &[u8]) -> Result<usize, Error> {
+        // What was written before goes first; if it cannot, this is not written.
+        match self.send() {
+            Err(e) if e.kind() != io::ErrorKind::WouldBlock => return Err(e.into()),
+            _ => {}
+        }
+        if let Some(kind) = self.broken {
+            return Err(Error::Io(kind.into()));
+        }
         let written = self.drive(Direction::Write, |connection, cx| {
             connection.poll_write(cx, from)
         })?;
@@ -376,7 +414,8 @@ impl<S: Read + Write> SslStream<S> {
 }
 
 impl<S> SslStream<S> {
-    /// What the last operation that answered `WouldBlock` waits for, and what there is to send.
+    /// What the last operations that answered `WouldBlock` wait for, one that reads and one that
+    /// writes: each until it is called again. Nothing, if the next call need not wait.
     ///
     /// ```
     /// # use openssl_async_jobs::SslStream;
@@ -392,10 +431,23 @@ impl<S> SslStream<S> {
             fds.extend(self.wake.as_ref().map(|(fd, _)| fd.as_raw_fd()));
         }
         Interest {
-            readable: self.wants_read,
+            readable: self.reader_wants_read || self.writer_wants_read,
             writable: self.connection.unsent() > 0 || self.flushes,
             fds,
         }
+    }
+
+    /// Whether a read may bring something without waiting for the transport, as
+    /// [`Connection::has_pending`].
+    ///
+    /// ```
+    /// # use openssl_async_jobs::SslStream;
+    /// # fn f(stream: &SslStream<std::net::TcpStream>) -> bool {
+    /// stream.has_pending()
+    /// # }
+    /// ```
+    pub fn has_pending(&self) -> bool {
+        self.connection.has_pending()
     }
 
     /// Which operations run as jobs from now on.
@@ -487,6 +539,13 @@ impl<S: Read + Write> Read for SslStream<S> {
             other => Ok(other?),
         }
     }
+}
+
+fn is_gone(e: &io::Error) -> bool {
+    matches!(
+        e.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+    )
 }
 
 /// As rust-openssl's stream has it.

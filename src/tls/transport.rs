@@ -28,12 +28,23 @@ impl<S: Read + Write> SslStream<S> {
     pub(super) fn drive<T>(
         &mut self,
         direction: Direction,
+        operation: impl FnMut(&mut Connection, &mut Context<'_>) -> Result<Progress<T>, ssl::Error>,
+    ) -> Result<T, Error> {
+        let done = self.go_on(direction, operation);
+        if matches!(&done, Err(e) if e.is_would_block()) {
+            self.waits = direction;
+        }
+        done
+    }
+
+    fn go_on<T>(
+        &mut self,
+        direction: Direction,
         mut operation: impl FnMut(&mut Connection, &mut Context<'_>) -> Result<Progress<T>, ssl::Error>,
     ) -> Result<T, Error> {
+        self.last = direction;
         // A reader that waits does so whatever is written meanwhile.
-        if direction != Direction::Write {
-            self.wants_read = false;
-        }
+        *self.wants_read() = false;
         loop {
             let progress = match self.poll(&mut operation) {
                 Ok(progress) => progress,
@@ -67,13 +78,29 @@ impl<S: Read + Write> SslStream<S> {
         unsent: io::Error,
     ) -> Result<(), Error> {
         let blocked = unsent.kind() == ErrorKind::WouldBlock;
+        let flooded = self.connection.is_flooded();
         match direction {
-            Direction::Both if blocked => self.receive(),
-            Direction::Read => match self.receive() {
-                Err(e) if e.is_would_block() && !blocked => Err(unsent.into()),
-                received => received,
-            },
-            Direction::Both | Direction::Write => Err(unsent.into()),
+            // A peer that asks and does not read is not asked for more.
+            Direction::Both | Direction::Read if blocked && !flooded => self.receive(),
+            Direction::Read if !blocked => {
+                if flooded {
+                    // Nobody gets it any more. Who writes next is told.
+                    self.broken = Some(unsent.kind());
+                    self.connection.discard_unsent();
+                }
+                match self.receive() {
+                    Err(e) if e.is_would_block() => Err(unsent.into()),
+                    received => received,
+                }
+            }
+            Direction::Both | Direction::Read | Direction::Write => Err(unsent.into()),
+        }
+    }
+
+    fn wants_read(&mut self) -> &mut bool {
+        match self.last {
+            Direction::Write => &mut self.writer_wants_read,
+            Direction::Both | Direction::Read => &mut self.reader_wants_read,
         }
     }
 
@@ -104,6 +131,10 @@ impl<S: Read + Write> SslStream<S> {
                 &mut Context::from_waker(&noop_waker()),
             ),
         };
+        if !self.connection.is_in_flight() && !self.connection.may_leave_jobs() {
+            // A descriptor for each connection that has ever paused would be many.
+            self.wake = None;
+        }
         match polled? {
             Progress::Pending if self.blocks() => {
                 // What it has brought so far; if that fails, it is said when it goes on.
@@ -144,13 +175,18 @@ impl<S: Read + Write> SslStream<S> {
     }
 
     /// Receives something, or the end.
-    pub(super) fn receive(&mut self) -> Result<(), Error> {
+    fn receive(&mut self) -> Result<(), Error> {
         loop {
             match self.connection.receive_from(&mut self.transport) {
-                Ok(_) => return Ok(()),
+                Ok(_) => {
+                    // It may be what the other one waits for.
+                    self.reader_wants_read = false;
+                    self.writer_wants_read = false;
+                    return Ok(());
+                }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) => {
-                    self.wants_read |= e.kind() == ErrorKind::WouldBlock;
+                    *self.wants_read() |= e.kind() == ErrorKind::WouldBlock;
                     return Err(e.into());
                 }
             }
@@ -159,6 +195,10 @@ impl<S: Read + Write> SslStream<S> {
 
     /// Sends all there is, and flushes it where libssl would.
     pub(super) fn send(&mut self) -> io::Result<()> {
+        if let (Some(kind), true) = (self.broken, self.connection.unsent() > 0) {
+            self.connection.discard_unsent();
+            return Err(kind.into());
+        }
         while self.connection.unsent() > 0 {
             match self.connection.send_to(&mut self.transport) {
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}

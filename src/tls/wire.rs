@@ -25,12 +25,33 @@ struct Incoming {
 }
 
 impl Wire {
-    pub(crate) fn incoming(&self) -> RefMut<'_, Buffer> {
-        RefMut::map(self.incoming.borrow_mut(), |incoming| &mut incoming.buffer)
-    }
-
-    pub(crate) fn end_incoming(&self) {
-        self.incoming.borrow_mut().end = true;
+    /// Has the transport read into the room that it is given, once.
+    pub(crate) fn receive(
+        &self,
+        at_least: usize,
+        read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        /// Also if the transport panics.
+        struct Trim<'a>(RefMut<'a, Incoming>);
+        impl Drop for Trim<'_> {
+            fn drop(&mut self) {
+                self.0.buffer.trim();
+            }
+        }
+        let mut incoming = Trim(self.incoming.borrow_mut());
+        let room = incoming.0.buffer.room(at_least);
+        let most = room.len();
+        match read(room)? {
+            0 => {
+                incoming.0.end = true;
+                Ok(0)
+            }
+            len if len > most => Err(claims_too_much()),
+            len => {
+                incoming.0.buffer.add(len);
+                Ok(len)
+            }
+        }
     }
 
     pub(crate) fn incoming_len(&self) -> usize {
@@ -84,4 +105,11 @@ impl Write for WireEnd {
         self.0.flush.set(true);
         Ok(())
     }
+}
+
+pub(crate) fn claims_too_much() -> io::Error {
+    io::Error::new(
+        ErrorKind::InvalidData,
+        "the transport claims more bytes than it was given",
+    )
 }
