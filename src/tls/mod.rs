@@ -13,6 +13,7 @@ mod polls;
 mod progress;
 mod session;
 mod stream;
+mod stream_access;
 mod transport;
 mod wakers;
 mod wire;
