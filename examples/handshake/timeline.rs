@@ -91,9 +91,8 @@ impl Timeline {
         )?;
         writeln!(
             io::stdout(),
-            "{:.1} ms on one thread; the {number} lookup{} add up to {:.1} ms",
+            "{:.1} ms on one thread; lookups ({number}) add up to {:.1} ms",
             ms(wall),
-            plural(number),
             ms(sum),
         )?;
         if number != options.connections {
