@@ -292,7 +292,9 @@ fn clients_that_stop_in_the_middle_are_in_nobodys_way() {
 #[test]
 fn a_name_without_a_certificate_is_refused_with_the_alert_for_that() {
     let site = Site::start("5");
-    let outcome = site.ssl("../authority").connect(site.dial());
+    let mut ssl = site.ssl(NAME);
+    ssl.set_hostname("../authority").unwrap();
+    let outcome = ssl.connect(site.dial());
     let Err(HandshakeError::Failure(failed)) = outcome else {
         panic!("{outcome:?}");
     };
