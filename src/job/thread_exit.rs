@@ -41,7 +41,8 @@ pub(crate) fn may_resume_here() -> bool {
     let (mut ends, mut reached_the_bottom) = (false, false);
     for_each_function(|function| {
         ends = function == landmarks.runner;
-        reached_the_bottom |= landmarks.bottoms.contains(&function);
+        // One that is not known is no bottom, not even where that of main is not.
+        reached_the_bottom |= function != 0 && landmarks.bottoms.contains(&function);
         !ends
     });
     reached_the_bottom && !ends
