@@ -111,11 +111,14 @@ mod panics;
 mod ssl_ext;
 mod status;
 mod tls;
+#[cfg(feature = "tokio")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+pub mod tokio;
 
 pub use crate::error::Error;
 pub use crate::job::{
     block_on, is_capable, suspend, CurrentJob, Job, JobOwner, JobPool, JobPoolBuilder, JobStats,
-    Notifier, SuspendError, WaitContextRef, WaitKey,
+    Notifier, Reap, SuspendError, WaitContextRef, WaitKey,
 };
 pub use crate::ssl_ext::{ErrorCodeExt, SslAsyncExt, SslContextBuilderAsyncExt};
 pub use crate::status::AsyncStatus;

@@ -80,6 +80,8 @@ impl Drop for Blocking {
     fn drop(&mut self) {
         // The child of a fork begins at 0.
         let left = local::with(|local| {
+            // Meanwhile the orphans woke this thread's own waker.
+            local.wake_reaper();
             local.blocking.set(local.blocking.get().saturating_sub(1));
             match local.blocking.get() == 0 && !local.watched.borrow().is_empty() {
                 true => local.watched.take(),

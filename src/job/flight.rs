@@ -11,12 +11,13 @@ use openssl::error::ErrorStack;
 use crate::ffi;
 use crate::job::pool::is_capable;
 use crate::job::queue::Ticket;
-use crate::job::record::{keep_panic, run_closure, Flight, Header, Leaves, Paused, State, Watcher};
+use crate::job::reaper;
+use crate::job::record::{keep_panic, run_closure, Flight, Header, Leaves, Paused, State};
+use crate::job::registration::Registrations;
 use crate::job::thread::{count, in_job, with, Local, Waiter};
 use crate::job::thread_exit::{self, may_resume_here};
 use crate::job::thread_token::ThreadToken;
 use crate::job::wait_set::{Evidence, PausedBy};
-use crate::job::{poller, reaper};
 use crate::panics::quietly;
 
 /// What came of starting or resuming.
@@ -97,6 +98,7 @@ unsafe fn start(local: &Local, record: NonNull<Header>, cx: &mut Context<'_>) ->
             wait_set,
             paused: Paused::Running,
             watched: false,
+            registered: Registrations::default(),
         }));
         // SAFETY: in flight, not running.
         match unsafe { switch(local, record) } {
@@ -326,9 +328,8 @@ fn await_completion(header: &Header, by: PausedBy, cx: &mut Context<'_>) -> bool
         }
         Evidence::None => {}
     }
-    if header.watcher.get() == Watcher::Crate && flight.wait_set.count() > 0 {
-        flight.watched = true;
-        poller::watch(&flight.wait_set);
+    if flight.wait_set.count() > 0 {
+        flight.watch(header.watcher.get(), cx);
     }
     false
 }
@@ -413,6 +414,7 @@ fn finish(local: &Local, header: &Header) {
     local.release();
     // Last: clean-ups of wait fds are somebody's code, and may run jobs.
     if let State::InFlight(flight) = flight {
+        drop(flight.registered); // before the wait context (H9)
         local.keep(flight.stack, flight.wait_set, header.owner.as_ref());
     }
 }
@@ -428,6 +430,7 @@ fn note_pause(header: &Header, job: *mut ffi::ASYNC_JOB) {
     if let State::InFlight(flight) = &mut *header.state.borrow_mut() {
         flight.job = job;
         flight.paused = paused;
+        flight.registered.follow(&flight.wait_set);
     }
     header.errors.set(take_errors());
 }

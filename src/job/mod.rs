@@ -11,8 +11,10 @@ mod parker;
 mod poller;
 mod pool;
 mod queue;
+mod reap;
 mod reaper;
 mod record;
+mod registration;
 mod stack;
 mod stats;
 mod suspend;
@@ -29,6 +31,8 @@ mod wind_up;
 
 pub(crate) use block_on::try_block_on;
 pub(crate) use record::Watcher;
+#[cfg(feature = "tokio")]
+pub(crate) use registration::Registration;
 pub(crate) use wait_set::poll;
 pub(crate) use wake_fd::WakeFd;
 pub(crate) use waker::{noop_waker, wake_quietly};
@@ -38,6 +42,7 @@ pub use current::CurrentJob;
 pub use notifier::Notifier;
 pub use owner::JobOwner;
 pub use pool::{is_capable, JobPool, JobPoolBuilder};
+pub use reap::Reap;
 pub use stats::JobStats;
 pub use suspend::{suspend, SuspendError};
 pub use task::Job;

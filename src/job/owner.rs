@@ -55,6 +55,13 @@ impl JobOwner {
         JobOwner::default()
     }
 
+    /// Frees what it keeps. False if a job has it.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn forget(&self) -> bool {
+        drop(self.kept.take());
+        Rc::strong_count(&self.kept) == 1
+    }
+
     pub(crate) fn kept(&self) -> Owner {
         Rc::clone(&self.kept)
     }

@@ -204,6 +204,12 @@ impl JobPoolBuilder {
         })
     }
 
+    /// Whether these sizes make a pool.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.sizes().map(|_| ())
+    }
+
     /// `(max_size, init_size)` as C wants them, where a maximum of 0 is no limit.
     fn sizes(&self) -> Result<(usize, usize), Error> {
         let refuse = |reason| Err(Error::PoolSize { reason });

@@ -39,6 +39,7 @@ pub(crate) fn adopt(local: &Local, record: NonNull<Header>) -> bool {
         return true;
     }
     local.orphans.borrow_mut().push(record);
+    local.wake_reaper();
     false
 }
 
@@ -68,7 +69,10 @@ pub(crate) fn abandon(local: &Local) {
 
 /// Looks after the orphans that can go on. Called with whatever jobs do on this thread.
 pub(crate) fn sweep(local: &Local) {
-    sweep_with(local, &noop_waker());
+    if !local.orphans.borrow().is_empty() {
+        let waker = local.reaper_waker().unwrap_or_else(noop_waker);
+        sweep_with(local, &waker);
+    }
 }
 
 /// [`sweep`], and has the waker woken when another of them can go on.

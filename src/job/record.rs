@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::ptr::NonNull;
+use std::task::Context;
 
 use openssl::error::ErrorStack;
 
@@ -13,6 +14,7 @@ use crate::ffi;
 use crate::job::owner::Owner;
 use crate::job::poller;
 use crate::job::queue::Ticket;
+use crate::job::registration::{Register, Registrations};
 use crate::job::stack::JobStack;
 use crate::job::suspend::Parked;
 use crate::job::thread::{with, Local};
@@ -48,12 +50,16 @@ pub(crate) struct Header {
 }
 
 /// Who watches a paused job's wait fds, and has it polled when one is readable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Watcher {
     /// This crate: `block_on`, or the thread for those that nobody else watches.
     Crate,
     /// The owner, who asks for them.
     Owner,
+    /// A reactor, by duplicates.
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code))]
+    // The streams for a runtime have one.
+    Reactor(Register),
 }
 
 /// How a fibre left off.
@@ -88,9 +94,28 @@ pub(crate) struct Flight {
     pub(crate) paused: Paused,
     /// Whether the poller thread watches its wait fds.
     pub(crate) watched: bool,
+    /// Those of them that a reactor has.
+    pub(crate) registered: Registrations,
 }
 
 impl Flight {
+    /// Has the waker called when one of its wait fds is readable.
+    pub(crate) fn watch(&mut self, watcher: Watcher, cx: &mut Context<'_>) {
+        match watcher {
+            Watcher::Owner => return,
+            Watcher::Reactor(register) => {
+                if self.registered.watch(&self.wait_set, register, cx).is_ok() {
+                    return;
+                }
+                // No runtime here, or none that watches file descriptors.
+                self.registered.clear();
+            }
+            Watcher::Crate => {}
+        }
+        self.watched = true;
+        poller::watch(&self.wait_set);
+    }
+
     /// Before the job goes on, or its token is another.
     pub(crate) fn unwatch(&mut self) {
         if std::mem::take(&mut self.watched) {

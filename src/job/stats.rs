@@ -36,6 +36,22 @@ pub struct JobStats {
     pub leaked: u64,
 }
 
+#[cfg(feature = "tokio")]
+impl JobStats {
+    /// Adds those of another thread.
+    pub(crate) fn add(&mut self, other: &JobStats) {
+        self.started += other.started;
+        self.paused += other.paused;
+        self.resumed += other.resumed;
+        self.finished += other.finished;
+        self.in_flight += other.in_flight;
+        self.waiting += other.waiting;
+        self.reaped += other.reaped;
+        // Of all threads already.
+        self.leaked = self.leaked.max(other.leaked);
+    }
+}
+
 impl JobPool {
     /// What this thread's jobs have done so far.
     ///

@@ -17,6 +17,7 @@ use crate::job::stack::{self, JobStack};
 use crate::job::thread_token::{forks, ThreadToken};
 use crate::job::wait_set::WaitSet;
 use crate::job::waker::wake_quietly;
+use crate::panics::quietly;
 
 /// How a thread's pool is set up.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +84,8 @@ pub(crate) struct Local {
     pub(crate) stacks: RefCell<Vec<JobStack>>,
     pub(crate) wait_sets: RefCell<Vec<WaitSet>>,
     pub(crate) orphans: RefCell<Vec<NonNull<Header>>>,
+    /// The task that looks after them, if there is one.
+    pub(crate) reaper: Cell<Option<Waker>>,
     /// What the `block_on` of this thread polls besides its own waker, while there is one.
     pub(crate) watched: RefCell<Vec<(RawFd, Token)>>,
     pub(crate) blocking: Cell<usize>,
@@ -117,6 +120,7 @@ thread_local! {
             stacks: RefCell::new(Vec::new()),
             wait_sets: RefCell::new(Vec::new()),
             orphans: RefCell::new(Vec::new()),
+            reaper: Cell::new(None),
             watched: RefCell::new(Vec::new()),
             blocking: Cell::new(0),
             ending: Cell::new(false),
@@ -139,6 +143,8 @@ impl Drop for End {
         with(|local| {
             local.ending.set(true);
             reaper::abandon(local);
+            let reaper = local.reaper.take();
+            quietly(|| drop(reaper));
             drop(local.stacks.take());
             drop(local.wait_sets.take());
             drop(local.watched.take());
@@ -207,6 +213,7 @@ impl Local {
         // Jobs that are never finished, and other tasks' wakers.
         std::mem::forget(self.queue.take());
         std::mem::forget(self.orphans.take());
+        std::mem::forget(self.reaper.take());
         std::mem::forget(self.wait_sets.take());
         self.watched.take();
         self.blocking.set(0);
@@ -280,6 +287,19 @@ impl Local {
         let owned = owner.and_then(|owner| owner.take());
         let kept = owned.or_else(|| self.wait_sets.borrow_mut().pop());
         kept.or_else(WaitSet::new)
+    }
+
+    /// Of the task that looks after orphans.
+    pub(crate) fn reaper_waker(&self) -> Option<Waker> {
+        let waker = self.reaper.take()?;
+        self.reaper.set(Some(waker.clone()));
+        Some(waker)
+    }
+
+    pub(crate) fn wake_reaper(&self) {
+        if let Some(reaper) = self.reaper_waker() {
+            wake_quietly(|| reaper.wake());
+        }
     }
 
     /// Lends two empty buffers.

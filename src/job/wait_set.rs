@@ -143,6 +143,36 @@ impl WaitSet {
         }
     }
 
+    /// The wait fds that were deleted while the job ran last.
+    pub(crate) fn deleted(&self) -> Vec<RawFd> {
+        let (mut added, mut deleted) = (0, 0);
+        let nothing = std::ptr::null_mut();
+        // SAFETY: our wait context; two nulls only count.
+        unsafe {
+            ffi::ASYNC_WAIT_CTX_get_changed_fds(
+                self.as_ptr(),
+                nothing,
+                &mut added,
+                nothing,
+                &mut deleted,
+            );
+        }
+        let mut fds = vec![-1; deleted];
+        if deleted > 0 {
+            // SAFETY: likewise, and a buffer for as many as it counted; its job is paused (H9).
+            unsafe {
+                ffi::ASYNC_WAIT_CTX_get_changed_fds(
+                    self.as_ptr(),
+                    nothing,
+                    &mut added,
+                    fds.as_mut_ptr(),
+                    &mut deleted,
+                );
+            }
+        }
+        fds
+    }
+
     pub(crate) fn count(&self) -> usize {
         let mut count = 0;
         // SAFETY: our wait context; null only counts.

@@ -19,8 +19,11 @@ pub(crate) unsafe fn wind_up(local: &Local, record: NonNull<Header>, waker: &Wak
     let header = unsafe { record.as_ref() };
     header.cancelled.set(true);
     header.watcher.set(Watcher::Crate);
-    let paused = match &*header.state.borrow() {
-        State::InFlight(flight) => flight.paused,
+    let paused = match &mut *header.state.borrow_mut() {
+        State::InFlight(flight) => {
+            flight.registered.clear();
+            flight.paused
+        }
         _ => return true,
     };
     let mut thread = Thread::Unknown;

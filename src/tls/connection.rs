@@ -377,6 +377,25 @@ impl Connection {
             || self.try_ssl().is_some_and(|ssl| ssl.pending() > 0)
     }
 
+    /// Runs every operation where it is called from here on.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn never_run_jobs(&mut self) {
+        self.policy = AsyncPolicy::Never;
+    }
+
+    /// Has nothing of this thread from here on, and runs no jobs (H1): between two operations, after
+    /// the handshake. False if it is not there.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn leave_thread(&mut self) -> bool {
+        let ready = !self.is_in_flight() && self.open && self.session.ssl().is_init_finished();
+        if !ready || !Session::leave_thread(&mut self.session) {
+            return false;
+        }
+        self.wakers = Wakers::default();
+        self.never_run_jobs();
+        true
+    }
+
     pub(crate) fn is_server(&self) -> bool {
         self.session.ssl().is_server()
     }

@@ -13,7 +13,7 @@ use crate::tls::wire::WireEnd;
 use crate::tls::{AsyncPolicy, Connection, Progress};
 
 /// With so much ciphertext unsent, in bytes, nothing more is encrypted for the caller.
-pub(super) const UNSENT_LIMIT: usize = PIECE - 16 * 1024;
+pub(crate) const UNSENT_LIMIT: usize = PIECE - 16 * 1024;
 /// With so much, libssl is not called at all: the rest of it answers a peer that asks and does not
 /// read. Below, reading goes on whatever the caller has written.
 const FLOOD_LIMIT: usize = 2 * PIECE;

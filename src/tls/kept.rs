@@ -1,5 +1,7 @@
 //! What has come of operations whose caller does not ask at the moment (H2).
 
+use std::mem::MaybeUninit;
+
 use openssl::ssl::{self, ShutdownResult};
 
 /// Nothing of it is lost: it is given to the next caller of its kind.
@@ -30,28 +32,40 @@ impl Kept {
         self.taken < self.plaintext.len() || self.read_error.is_some()
     }
 
-    pub(crate) fn take_plaintext(&mut self, to: &mut [u8]) -> Option<Result<usize, ssl::Error>> {
-        let peeked = self.peek_plaintext(to)?;
-        if let Ok(len) = peeked {
-            self.taken += len;
-            if self.taken == self.plaintext.len() {
-                (self.plaintext, self.taken) = (Vec::new(), 0);
-            }
+    /// Fills `to` from its start, and says how much of it.
+    pub(crate) fn take_plaintext(
+        &mut self,
+        to: &mut [MaybeUninit<u8>],
+    ) -> Option<Result<usize, ssl::Error>> {
+        let plaintext = match self.next_plaintext(to.len())? {
+            Ok(plaintext) => plaintext,
+            Err(e) => return Some(Err(e)),
+        };
+        let len = plaintext.len();
+        // SAFETY: the same bytes, which may only be read.
+        let plaintext: &[MaybeUninit<u8>] =
+            unsafe { std::slice::from_raw_parts(plaintext.as_ptr().cast(), len) };
+        to[..len].copy_from_slice(plaintext);
+        self.taken += len;
+        if self.taken == self.plaintext.len() {
+            (self.plaintext, self.taken) = (Vec::new(), 0);
         }
-        Some(peeked)
+        Some(Ok(len))
+    }
+
+    pub(crate) fn peek_plaintext(&mut self, to: &mut [u8]) -> Option<Result<usize, ssl::Error>> {
+        Some(self.next_plaintext(to.len())?.map(|plaintext| {
+            to[..plaintext.len()].copy_from_slice(plaintext);
+            plaintext.len()
+        }))
     }
 
     /// An error is taken: it is reported once.
-    pub(crate) fn peek_plaintext(&mut self, to: &mut [u8]) -> Option<Result<usize, ssl::Error>> {
-        let plaintext = &self.plaintext[self.taken..];
-        if to.is_empty() {
-            return Some(Ok(0));
-        }
-        if plaintext.is_empty() {
+    fn next_plaintext(&mut self, len: usize) -> Option<Result<&[u8], ssl::Error>> {
+        if len > 0 && self.taken == self.plaintext.len() {
             return self.read_error.take().map(Err);
         }
-        let len = to.len().min(plaintext.len());
-        to[..len].copy_from_slice(&plaintext[..len]);
-        Some(Ok(len))
+        let end = self.plaintext.len().min(self.taken + len);
+        Some(Ok(&self.plaintext[self.taken..end]))
     }
 }

@@ -7,6 +7,7 @@ mod drive;
 mod early_data;
 mod interest;
 mod kept;
+mod link;
 mod operation;
 mod policy;
 mod polls;
@@ -17,6 +18,15 @@ mod stream_access;
 mod transport;
 mod wakers;
 mod wire;
+
+#[cfg(feature = "tokio")]
+pub(crate) use buffer::Buffer;
+#[cfg(feature = "tokio")]
+pub(crate) use drive::UNSENT_LIMIT;
+#[cfg(feature = "tokio")]
+pub(crate) use link::{is_end, Link, Transport};
+#[cfg(feature = "tokio")]
+pub(crate) use wakers::{Caller, Wakers};
 
 pub use connection::Connection;
 pub use interest::Interest;

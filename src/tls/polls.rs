@@ -1,5 +1,6 @@
 //! What a caller does with a connection: handshake, read, write, shut down.
 
+use std::mem::MaybeUninit;
 use std::task::Context;
 
 use openssl::ssl::{self, ShutdownResult};
@@ -62,6 +63,16 @@ impl Connection {
         cx: &mut Context<'_>,
         to: &mut [u8],
     ) -> Result<Progress<usize>, ssl::Error> {
+        self.poll_read_uninit(cx, as_uninit(to))
+    }
+
+    /// [`poll_read`](Self::poll_read) into memory that need not be initialized. As much of it is
+    /// afterwards, from its start, as this says.
+    pub(crate) fn poll_read_uninit(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut [MaybeUninit<u8>],
+    ) -> Result<Progress<usize>, ssl::Error> {
         self.caller = Caller::Reader;
         done!(self.fill(cx, to.len())?);
         if let Some(kept) = self.kept.take_plaintext(to) {
@@ -72,7 +83,7 @@ impl Connection {
         while len < to.len()
             && (len == 0 || (self.session.wire.incoming_len() > 0 && !self.is_flooded()))
         {
-            match self.inline(|stream| stream.ssl_read(&mut to[len..])) {
+            match self.inline(|stream| stream.ssl_read_uninit(&mut to[len..])) {
                 Ok(Progress::Done(read)) => len += read,
                 Ok(wants) if len == 0 => return Ok(wants),
                 Ok(_) => break,
@@ -234,4 +245,11 @@ impl Connection {
             None => Ok(Progress::Pending),
         }
     }
+}
+
+/// Memory that is only ever filled.
+pub(super) fn as_uninit(to: &mut [u8]) -> &mut [MaybeUninit<u8>] {
+    // SAFETY: the same bytes; what writes there writes bytes, as `poll_read_uninit` and
+    // rust-openssl's `ssl_read_uninit` say.
+    unsafe { std::slice::from_raw_parts_mut(to.as_mut_ptr().cast(), to.len()) }
 }

@@ -42,6 +42,17 @@ impl Session {
         }))
     }
 
+    /// Frees what is this thread's. True if nobody else has anything of it, so that it may go to
+    /// another thread.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn leave_thread(session: &mut Rc<Session>) -> bool {
+        let Some(session) = Rc::get_mut(session) else {
+            return false;
+        };
+        // The wire is the stream's, too.
+        session.owner.forget() && Rc::strong_count(&session.wire) == 2
+    }
+
     /// To look at. Not at its ex_data while an operation is in flight: a callback may hold a `&mut`
     /// to that.
     pub(crate) fn ssl(&self) -> &SslRef {

@@ -2,16 +2,15 @@
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::Arc;
-use std::task::Waker;
 use std::time::Duration;
 
 use openssl::ssl::{ShutdownResult, Ssl};
 
 use crate::error::Error;
-use crate::job::WakeFd;
-use crate::tls::transport::Direction;
-use crate::tls::{Connection, Role};
+use crate::tls::link::{Direction, Link};
+use crate::tls::transport::{StdTransport, Wake};
+#[cfg(doc)]
+use crate::Connection;
 
 /// A TLS stream over `S`, whose operations run as asynchronous jobs as its [`AsyncPolicy`](crate::AsyncPolicy) says.
 ///
@@ -65,23 +64,11 @@ use crate::tls::{Connection, Role};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct SslStream<S> {
-    pub(super) connection: Connection,
+    pub(super) link: Link,
     pub(super) transport: S,
-    pub(super) blocks: fn(&S) -> bool,
-    /// What the last operation is about.
-    pub(super) last: Direction,
-    /// What the last one was about that answered `WouldBlock`.
-    pub(super) waits: Direction,
-    /// Whether a reader, or who does a handshake, waits for the transport to be readable.
-    pub(super) reader_wants_read: bool,
-    /// Whether a writer does.
-    pub(super) writer_wants_read: bool,
-    /// Why the transport takes nothing any more, once a read has gone on without.
-    pub(super) broken: Option<io::ErrorKind>,
-    /// Whether what was sent is to be flushed.
-    pub(super) flushes: bool,
+    blocks: fn(&S) -> bool,
     /// For pollers, from the first pause on.
-    pub(super) wake: Option<(Arc<WakeFd>, Waker)>,
+    pub(super) wake: Wake,
 }
 
 impl<S: Read + Write + AsFd> SslStream<S> {
@@ -137,9 +124,9 @@ impl<S: AsFd> SslStream<S> {
     pub fn wait(&self, timeout: Option<Duration>) -> io::Result<bool> {
         let mut interest = self.interest();
         // Of that operation only: a writer that waits does not wait for what is to be read.
-        interest.readable = match self.waits {
-            Direction::Write => self.writer_wants_read,
-            Direction::Both | Direction::Read => self.reader_wants_read,
+        interest.readable = match self.link.waits {
+            Direction::Write => self.link.writer_wants_read,
+            Direction::Both | Direction::Read => self.link.reader_wants_read,
         };
         interest.wait(self.transport.as_fd(), timeout)
     }
@@ -184,17 +171,20 @@ impl<S: Read + Write> SslStream<S> {
 
     fn with(ssl: Ssl, transport: S, blocks: fn(&S) -> bool) -> Result<SslStream<S>, Error> {
         Ok(SslStream {
-            connection: Connection::without_role(ssl)?,
+            link: Link::new(ssl)?,
             transport,
             blocks,
-            last: Direction::Both,
-            waits: Direction::Both,
-            reader_wants_read: false,
-            writer_wants_read: false,
-            broken: None,
-            flushes: false,
             wake: None,
         })
+    }
+
+    pub(super) fn parts(&mut self) -> (&mut Link, StdTransport<'_, S>) {
+        let transport = StdTransport {
+            transport: &mut self.transport,
+            blocks: self.blocks,
+            wake: &mut self.wake,
+        };
+        (&mut self.link, transport)
     }
 
     /// The handshake as a client (`SSL_connect`).
@@ -210,8 +200,8 @@ impl<S: Read + Write> SslStream<S> {
     /// # }
     /// ```
     pub fn connect(&mut self) -> Result<(), Error> {
-        self.connection.set_role(Role::Client);
-        self.do_handshake()
+        let (link, mut transport) = self.parts();
+        link.connect(&mut transport)
     }
 
     /// The handshake as a server (`SSL_accept`).
@@ -227,8 +217,8 @@ impl<S: Read + Write> SslStream<S> {
     /// # }
     /// ```
     pub fn accept(&mut self) -> Result<(), Error> {
-        self.connection.set_role(Role::Server);
-        self.do_handshake()
+        let (link, mut transport) = self.parts();
+        link.accept(&mut transport)
     }
 
     /// The handshake, as what the `Ssl` was set to be (`SSL_do_handshake`).
@@ -245,12 +235,8 @@ impl<S: Read + Write> SslStream<S> {
     /// # }
     /// ```
     pub fn do_handshake(&mut self) -> Result<(), Error> {
-        self.drive(Direction::Both, Connection::poll_handshake)?;
-        match self.send() {
-            // It has sent its request and is gone; libssl, too, sends tickets to those.
-            Err(e) if self.connection.is_server() && is_gone(&e) => Ok(()),
-            sent => Ok(sent?),
-        }
+        let (link, mut transport) = self.parts();
+        link.handshake(&mut transport)
     }
 
     /// Reads plaintext (`SSL_read`), and tells an end of the stream from an error, as [`Read`] does
@@ -270,11 +256,8 @@ impl<S: Read + Write> SslStream<S> {
     /// # }
     /// ```
     pub fn ssl_read(&mut self, to: &mut [u8]) -> Result<usize, Error> {
-        let read = self.drive(Direction::Read, |connection, cx| {
-            connection.poll_read(cx, to)
-        })?;
-        self.send_what_reading_brought();
-        Ok(read)
+        let (link, mut transport) = self.parts();
+        link.read(&mut transport, to)
     }
 
     /// Reads plaintext and leaves it for the next read (`SSL_peek`).
@@ -291,11 +274,8 @@ impl<S: Read + Write> SslStream<S> {
     /// # }
     /// ```
     pub fn ssl_peek(&mut self, to: &mut [u8]) -> Result<usize, Error> {
-        let peeked = self.drive(Direction::Read, |connection, cx| {
-            connection.poll_peek(cx, to)
-        })?;
-        self.send_what_reading_brought();
-        Ok(peeked)
+        let (link, mut transport) = self.parts();
+        link.peek(&mut transport, to)
     }
 
     /// Writes plaintext (`SSL_write`), and offers it to the transport. What a non-blocking
@@ -312,33 +292,8 @@ impl<S: Read + Write> SslStream<S> {
     /// # }
     /// ```
     pub fn ssl_write(&mut self, from: &[u8]) -> Result<usize, Error> {
-        // What was written before goes first; if it cannot, this is not written.
-        match self.send() {
-            Err(e) if e.kind() != io::ErrorKind::WouldBlock => return Err(e.into()),
-            _ => {}
-        }
-        if let Some(kind) = self.broken {
-            return Err(Error::Io(kind.into()));
-        }
-        let written = self.drive(Direction::Write, |connection, cx| {
-            connection.poll_write(cx, from)
-        })?;
-        // It is written from here on: an error is of what comes next, or the caller would write it
-        // again.
-        if self.blocks() {
-            // A caller that goes on to block elsewhere has sent it.
-            if let Err(Error::Ssl(e)) = self.flush_ciphertext() {
-                self.connection.keep_write_error(e);
-            }
-        } else {
-            let _ = self.send();
-        }
-        Ok(written)
-    }
-
-    /// Sends what was written: it is done when the transport has taken all.
-    pub(super) fn flush_ciphertext(&mut self) -> Result<(), Error> {
-        self.drive(Direction::Write, Connection::poll_flush)
+        let (link, mut transport) = self.parts();
+        link.write(&mut transport, from)
     }
 
     /// Reads early data, on a server before its handshake; 0 when there is no more
@@ -358,9 +313,8 @@ impl<S: Read + Write> SslStream<S> {
     /// ```
     #[cfg(ossl111)]
     pub fn read_early_data(&mut self, to: &mut [u8]) -> Result<usize, Error> {
-        self.drive(Direction::Both, |connection, cx| {
-            connection.poll_read_early_data(cx, to)
-        })
+        let (link, mut transport) = self.parts();
+        link.read_early_data(&mut transport, to)
     }
 
     /// Writes early data (`SSL_write_early_data`, OpenSSL 1.1.1).
@@ -378,12 +332,8 @@ impl<S: Read + Write> SslStream<S> {
     /// ```
     #[cfg(ossl111)]
     pub fn write_early_data(&mut self, from: &[u8]) -> Result<usize, Error> {
-        let written = self.drive(Direction::Both, |connection, cx| {
-            connection.poll_write_early_data(cx, from)
-        })?;
-        // As for `ssl_write`.
-        let _ = self.send();
-        Ok(written)
+        let (link, mut transport) = self.parts();
+        link.write_early_data(&mut transport, from)
     }
 
     /// Closes the connection (`SSL_shutdown`): first [`Sent`](ShutdownResult::Sent); the next call
@@ -402,19 +352,7 @@ impl<S: Read + Write> SslStream<S> {
     /// # }
     /// ```
     pub fn shutdown(&mut self) -> Result<ShutdownResult, Error> {
-        let result = self.drive(Direction::Both, Connection::poll_shutdown)?;
-        if let Err(e) = self.send() {
-            // It is not closed before the peer can know: said when it is called again.
-            self.connection.keep_shutdown(result);
-            return Err(e.into());
-        }
-        Ok(result)
+        let (link, mut transport) = self.parts();
+        link.shutdown(&mut transport)
     }
-}
-
-fn is_gone(e: &io::Error) -> bool {
-    matches!(
-        e.kind(),
-        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
-    )
 }

@@ -4,9 +4,10 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 
-use openssl::ssl::{self, ErrorCode, SslRef};
+use openssl::ssl::SslRef;
 
 use crate::error::Error;
+use crate::tls::link::is_end;
 use crate::tls::{AsyncPolicy, Interest, SslStream};
 
 impl<S> SslStream<S> {
@@ -22,13 +23,13 @@ impl<S> SslStream<S> {
     /// ```
     pub fn interest(&self) -> Interest {
         let mut fds = Vec::new();
-        if self.connection.is_in_flight() {
-            self.connection.wait_fds(&mut fds);
+        if self.link.connection.is_in_flight() {
+            self.link.connection.wait_fds(&mut fds);
             fds.extend(self.wake.as_ref().map(|(fd, _)| fd.as_raw_fd()));
         }
         Interest {
-            readable: self.reader_wants_read || self.writer_wants_read,
-            writable: self.connection.unsent() > 0 || self.flushes,
+            readable: self.link.reader_wants_read || self.link.writer_wants_read,
+            writable: self.link.connection.unsent() > 0 || self.link.flushes,
             fds,
         }
     }
@@ -43,7 +44,7 @@ impl<S> SslStream<S> {
     /// # }
     /// ```
     pub fn has_pending(&self) -> bool {
-        self.connection.has_pending()
+        self.link.connection.has_pending()
     }
 
     /// Which operations run as jobs from now on.
@@ -55,7 +56,7 @@ impl<S> SslStream<S> {
     /// # }
     /// ```
     pub fn set_policy(&mut self, policy: AsyncPolicy) {
-        self.connection.set_policy(policy);
+        self.link.connection.set_policy(policy);
     }
 
     /// The `Ssl`, to look at.
@@ -72,7 +73,7 @@ impl<S> SslStream<S> {
     /// ```
     #[track_caller]
     pub fn ssl(&self) -> &SslRef {
-        self.connection.ssl()
+        self.link.connection.ssl()
     }
 
     /// The `Ssl`, to look at; `None` while an operation is in flight.
@@ -84,7 +85,7 @@ impl<S> SslStream<S> {
     /// # }
     /// ```
     pub fn try_ssl(&self) -> Option<&SslRef> {
-        self.connection.try_ssl()
+        self.link.connection.try_ssl()
     }
 
     /// The `Ssl`, to change; `None` while an operation is in flight.
@@ -98,7 +99,7 @@ impl<S> SslStream<S> {
     /// # }
     /// ```
     pub fn ssl_mut(&mut self) -> Option<&mut SslRef> {
-        self.connection.ssl_mut()
+        self.link.connection.ssl_mut()
     }
 
     /// The transport.
@@ -137,19 +138,14 @@ impl<S: Read + Write> Read for SslStream<S> {
     }
 }
 
-/// As rust-openssl's stream has it.
-fn is_end(e: &ssl::Error) -> bool {
-    e.code() == ErrorCode::ZERO_RETURN || (e.code() == ErrorCode::SYSCALL && e.io_error().is_none())
-}
-
 impl<S: Read + Write> Write for SslStream<S> {
     fn write(&mut self, from: &[u8]) -> io::Result<usize> {
         Ok(self.ssl_write(from)?)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.flush_ciphertext()?;
-        self.transport.flush()
+        let (link, mut transport) = self.parts();
+        Ok(link.flush(&mut transport)?)
     }
 }
 
@@ -157,7 +153,7 @@ impl<S: fmt::Debug> fmt::Debug for SslStream<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SslStream")
             .field("transport", &self.transport)
-            .field("connection", &self.connection)
+            .field("connection", &self.link.connection)
             .finish()
     }
 }

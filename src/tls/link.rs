@@ -1,0 +1,340 @@
+//! How a stream goes on between its connection and its transport: the same for std and for a
+//! runtime, which differ in how they wait.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::mem::MaybeUninit;
+use std::task::Context;
+
+use openssl::ssl::{self, ErrorCode, ShutdownResult, Ssl};
+
+use crate::error::Error;
+use crate::tls::polls::as_uninit;
+use crate::tls::{Connection, Progress, Role};
+
+/// What an operation is about: what it does about the transport while that does not take what there
+/// is to send.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// Receives: the peer may have to send before it reads.
+    Both,
+    /// Likewise, and even if nothing can be sent any more.
+    Read,
+    /// Nothing: more and more would be received that nobody reads.
+    Write,
+}
+
+/// A transport, for one call of the stream. It answers `WouldBlock` when the caller has to wait.
+pub(crate) trait Transport: Read + Write {
+    /// Calls an operation. If it pauses, this waits for it, or sees to it that the caller is told
+    /// when to go on.
+    fn call<T>(
+        &mut self,
+        link: &mut Link,
+        operation: &mut impl FnMut(&mut Connection, &mut Context<'_>) -> Result<Progress<T>, ssl::Error>,
+    ) -> Result<Progress<T>, Error>;
+
+    /// Whether its calls wait.
+    fn blocks(&self) -> bool;
+}
+
+/// A connection, and what is known of the transport it goes over.
+pub(crate) struct Link {
+    pub(crate) connection: Connection,
+    /// What the last operation is about.
+    last: Direction,
+    /// What the last one was about that answered `WouldBlock`.
+    pub(crate) waits: Direction,
+    /// Whether a reader, or who does a handshake, waits for the transport to be readable.
+    pub(crate) reader_wants_read: bool,
+    /// Whether a writer does.
+    pub(crate) writer_wants_read: bool,
+    /// Why the transport takes nothing any more, once a read has gone on without.
+    broken: Option<ErrorKind>,
+    /// Whether what was sent is to be flushed.
+    pub(crate) flushes: bool,
+}
+
+impl Link {
+    pub(crate) fn new(ssl: Ssl) -> Result<Link, Error> {
+        Ok(Link {
+            connection: Connection::without_role(ssl)?,
+            last: Direction::Both,
+            waits: Direction::Both,
+            reader_wants_read: false,
+            writer_wants_read: false,
+            broken: None,
+            flushes: false,
+        })
+    }
+
+    pub(crate) fn connect(&mut self, transport: &mut impl Transport) -> Result<(), Error> {
+        self.connection.set_role(Role::Client);
+        self.handshake(transport)
+    }
+
+    pub(crate) fn accept(&mut self, transport: &mut impl Transport) -> Result<(), Error> {
+        self.connection.set_role(Role::Server);
+        self.handshake(transport)
+    }
+
+    pub(crate) fn handshake(&mut self, transport: &mut impl Transport) -> Result<(), Error> {
+        self.drive(transport, Direction::Both, Connection::poll_handshake)?;
+        match self.send(transport) {
+            // It has sent its request and is gone; libssl, too, sends tickets to those.
+            Err(e) if self.connection.is_server() && is_gone(&e) => Ok(()),
+            sent => Ok(sent?),
+        }
+    }
+
+    pub(crate) fn read(
+        &mut self,
+        transport: &mut impl Transport,
+        to: &mut [u8],
+    ) -> Result<usize, Error> {
+        self.read_uninit(transport, as_uninit(to))
+    }
+
+    /// Fills `to` from its start, and says how much of it.
+    pub(crate) fn read_uninit(
+        &mut self,
+        transport: &mut impl Transport,
+        to: &mut [MaybeUninit<u8>],
+    ) -> Result<usize, Error> {
+        let read = self.drive(transport, Direction::Read, |connection, cx| {
+            connection.poll_read_uninit(cx, to)
+        })?;
+        self.send_what_reading_brought(transport);
+        Ok(read)
+    }
+
+    pub(crate) fn peek(
+        &mut self,
+        transport: &mut impl Transport,
+        to: &mut [u8],
+    ) -> Result<usize, Error> {
+        let peeked = self.drive(transport, Direction::Read, |connection, cx| {
+            connection.poll_peek(cx, to)
+        })?;
+        self.send_what_reading_brought(transport);
+        Ok(peeked)
+    }
+
+    pub(crate) fn write(
+        &mut self,
+        transport: &mut impl Transport,
+        from: &[u8],
+    ) -> Result<usize, Error> {
+        // What was written before goes first; if it cannot, this is not written.
+        match self.send(transport) {
+            Err(e) if e.kind() != ErrorKind::WouldBlock => return Err(e.into()),
+            _ => {}
+        }
+        if let Some(kind) = self.broken {
+            return Err(Error::Io(kind.into()));
+        }
+        let written = self.drive(transport, Direction::Write, |connection, cx| {
+            connection.poll_write(cx, from)
+        })?;
+        // It is written from here on: an error is of what comes next, or the caller would write it
+        // again.
+        if transport.blocks() {
+            // A caller that goes on to block elsewhere has sent it.
+            if let Err(Error::Ssl(e)) = self.flush_ciphertext(transport) {
+                self.connection.keep_write_error(e);
+            }
+        } else {
+            let _ = self.send(transport);
+        }
+        Ok(written)
+    }
+
+    /// Sends what was written, and flushes the transport.
+    pub(crate) fn flush(&mut self, transport: &mut impl Transport) -> Result<(), Error> {
+        self.flush_ciphertext(transport)?;
+        Ok(transport.flush()?)
+    }
+
+    fn flush_ciphertext(&mut self, transport: &mut impl Transport) -> Result<(), Error> {
+        self.drive(transport, Direction::Write, Connection::poll_flush)
+    }
+
+    #[cfg(ossl111)]
+    pub(crate) fn read_early_data(
+        &mut self,
+        transport: &mut impl Transport,
+        to: &mut [u8],
+    ) -> Result<usize, Error> {
+        self.drive(transport, Direction::Both, |connection, cx| {
+            connection.poll_read_early_data(cx, to)
+        })
+    }
+
+    #[cfg(ossl111)]
+    pub(crate) fn write_early_data(
+        &mut self,
+        transport: &mut impl Transport,
+        from: &[u8],
+    ) -> Result<usize, Error> {
+        let written = self.drive(transport, Direction::Both, |connection, cx| {
+            connection.poll_write_early_data(cx, from)
+        })?;
+        // As for `write`.
+        let _ = self.send(transport);
+        Ok(written)
+    }
+
+    pub(crate) fn shutdown(
+        &mut self,
+        transport: &mut impl Transport,
+    ) -> Result<ShutdownResult, Error> {
+        let result = self.drive(transport, Direction::Both, Connection::poll_shutdown)?;
+        if let Err(e) = self.send(transport) {
+            // It is not closed before the peer can know: said when it is called again.
+            self.connection.keep_shutdown(result);
+            return Err(e.into());
+        }
+        Ok(result)
+    }
+
+    /// Calls an operation until it is done.
+    fn drive<T>(
+        &mut self,
+        transport: &mut impl Transport,
+        direction: Direction,
+        operation: impl FnMut(&mut Connection, &mut Context<'_>) -> Result<Progress<T>, ssl::Error>,
+    ) -> Result<T, Error> {
+        let done = self.go_on(transport, direction, operation);
+        if matches!(&done, Err(e) if e.is_would_block()) {
+            self.waits = direction;
+        }
+        done
+    }
+
+    fn go_on<T>(
+        &mut self,
+        transport: &mut impl Transport,
+        direction: Direction,
+        mut operation: impl FnMut(&mut Connection, &mut Context<'_>) -> Result<Progress<T>, ssl::Error>,
+    ) -> Result<T, Error> {
+        self.last = direction;
+        // A reader that waits does so whatever is written meanwhile.
+        *self.wants_read() = false;
+        loop {
+            let progress = match transport.call(self, &mut operation) {
+                Ok(progress) => progress,
+                Err(e) => {
+                    // The peer shall have the alert; the error is this one.
+                    let _ = self.send(transport);
+                    return Err(e);
+                }
+            };
+            match progress {
+                Progress::Done(value) => return Ok(value),
+                Progress::WantsCiphertext => self.receive(transport)?,
+                Progress::HasCiphertext => {
+                    if let Err(unsent) = self.send(transport) {
+                        self.receive_instead(transport, direction, unsent)?;
+                    }
+                }
+                Progress::Pending => {
+                    // What it has brought so far; if that fails, it is said when it goes on.
+                    let _ = self.send(transport);
+                    return Err(Error::Io(ErrorKind::WouldBlock.into()));
+                }
+            }
+        }
+    }
+
+    /// When the transport has not taken all there is to send.
+    fn receive_instead(
+        &mut self,
+        transport: &mut impl Transport,
+        direction: Direction,
+        unsent: io::Error,
+    ) -> Result<(), Error> {
+        let blocked = unsent.kind() == ErrorKind::WouldBlock;
+        let flooded = self.connection.is_flooded();
+        match direction {
+            // A peer that asks and does not read is not asked for more.
+            Direction::Both | Direction::Read if blocked && !flooded => self.receive(transport),
+            Direction::Read if !blocked => {
+                if flooded {
+                    // Nobody gets it any more. Who writes next is told.
+                    self.broken = Some(unsent.kind());
+                    self.connection.discard_unsent();
+                }
+                match self.receive(transport) {
+                    Err(e) if e.is_would_block() => Err(unsent.into()),
+                    received => received,
+                }
+            }
+            Direction::Both | Direction::Read | Direction::Write => Err(unsent.into()),
+        }
+    }
+
+    fn wants_read(&mut self) -> &mut bool {
+        match self.last {
+            Direction::Write => &mut self.writer_wants_read,
+            Direction::Both | Direction::Read => &mut self.reader_wants_read,
+        }
+    }
+
+    /// Receives something, or the end.
+    fn receive(&mut self, transport: &mut impl Transport) -> Result<(), Error> {
+        loop {
+            match self.connection.receive_from(transport) {
+                Ok(_) => {
+                    // It may be what the other one waits for.
+                    self.reader_wants_read = false;
+                    self.writer_wants_read = false;
+                    return Ok(());
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => {
+                    *self.wants_read() |= e.kind() == ErrorKind::WouldBlock;
+                    return Err(e.into());
+                }
+            }
+        }
+    }
+
+    /// Sends all there is, and flushes it where libssl would.
+    pub(crate) fn send(&mut self, transport: &mut impl Transport) -> io::Result<()> {
+        if let (Some(kind), true) = (self.broken, self.connection.unsent() > 0) {
+            self.connection.discard_unsent();
+            return Err(kind.into());
+        }
+        while self.connection.unsent() > 0 {
+            match self.connection.send_to(transport) {
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                sent => sent.map(|_| ())?,
+            }
+        }
+        self.flushes |= self.connection.take_flush();
+        while self.flushes {
+            match transport.flush() {
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                flushed => {
+                    flushed?;
+                    self.flushes = false;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The peer may wait for it, and the caller goes on elsewhere. If it fails, the next operation
+    /// says so.
+    fn send_what_reading_brought(&mut self, transport: &mut impl Transport) {
+        let _ = self.send(transport);
+    }
+}
+
+/// Of an error in reading: whether it is the end of the stream, as rust-openssl's has it.
+pub(crate) fn is_end(e: &ssl::Error) -> bool {
+    e.code() == ErrorCode::ZERO_RETURN || (e.code() == ErrorCode::SYSCALL && e.io_error().is_none())
+}
+
+fn is_gone(e: &io::Error) -> bool {
+    matches!(e.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
+}

@@ -1,0 +1,139 @@
+//! The sizes of job threads.
+
+use std::io;
+use std::panic::catch_unwind;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::task::LocalPoolHandle;
+
+use crate::error::Error;
+use crate::job::{JobPool, JobPoolBuilder};
+use crate::panics::forget_panic;
+use crate::tokio::threads::{keeper, JobThreads, Shared};
+
+/// How many jobs a thread has in flight at most, if nothing else is said.
+const MAX_JOBS: usize = 1024;
+
+/// What [`JobThreads::builder`] builds.
+///
+/// ```
+/// use openssl_async_jobs::{tokio::JobThreads, Error};
+///
+/// let refused = JobThreads::builder().threads(0).build();
+/// assert!(matches!(refused, Err(Error::PoolSize { .. })));
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "`build` starts the threads"]
+pub struct JobThreadsBuilder {
+    threads: Option<usize>,
+    jobs: JobPoolBuilder,
+    drain_timeout: Duration,
+}
+
+impl JobThreadsBuilder {
+    pub(super) fn new() -> JobThreadsBuilder {
+        JobThreadsBuilder {
+            threads: None,
+            jobs: JobPool::builder().max_jobs(MAX_JOBS),
+            drain_timeout: Duration::from_secs(5),
+        }
+    }
+
+    /// How many threads: as many as the process has cores, unless this says otherwise.
+    ///
+    /// ```
+    /// # use openssl_async_jobs::tokio::JobThreads;
+    /// let threads = JobThreads::builder().threads(1).build()?;
+    /// # Ok::<(), openssl_async_jobs::Error>(())
+    /// ```
+    pub fn threads(mut self, threads: usize) -> JobThreadsBuilder {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// How many jobs each thread may have in flight at once, as
+    /// [`JobPoolBuilder::max_jobs`](crate::JobPoolBuilder::max_jobs): 1024 unless this says otherwise.
+    /// Further ones wait in order.
+    ///
+    /// ```
+    /// # use openssl_async_jobs::tokio::JobThreads;
+    /// let threads = JobThreads::builder().max_jobs(64).build()?;
+    /// # Ok::<(), openssl_async_jobs::Error>(())
+    /// ```
+    pub fn max_jobs(mut self, jobs: usize) -> JobThreadsBuilder {
+        self.jobs = self.jobs.max_jobs(jobs);
+        self
+    }
+
+    /// The size of each job's stack in bytes, as
+    /// [`JobPoolBuilder::stack_size`](crate::JobPoolBuilder::stack_size).
+    ///
+    /// ```
+    /// # use openssl_async_jobs::tokio::JobThreads;
+    /// let threads = JobThreads::builder().stack_size(512 * 1024).build()?;
+    /// # Ok::<(), openssl_async_jobs::Error>(())
+    /// ```
+    pub fn stack_size(mut self, bytes: usize) -> JobThreadsBuilder {
+        self.jobs = self.jobs.stack_size(bytes);
+        self
+    }
+
+    /// How long a thread that ends waits for devices that still work for cancelled jobs, 5 seconds
+    /// unless this says otherwise: those that are not done then are leaked, with a warning. The last
+    /// handle's drop does not wait for that.
+    ///
+    /// ```
+    /// # use openssl_async_jobs::tokio::JobThreads;
+    /// # use std::time::Duration;
+    /// let threads = JobThreads::builder().drain_timeout(Duration::from_secs(1)).build()?;
+    /// # Ok::<(), openssl_async_jobs::Error>(())
+    /// ```
+    pub fn drain_timeout(mut self, timeout: Duration) -> JobThreadsBuilder {
+        self.drain_timeout = timeout;
+        self
+    }
+
+    /// Starts the threads.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::PoolSize`] for sizes that make no pool; [`Error::Io`] if the system starts no thread.
+    ///
+    /// ```
+    /// let threads = openssl_async_jobs::tokio::JobThreads::builder().build()?;
+    /// # Ok::<(), openssl_async_jobs::Error>(())
+    /// ```
+    pub fn build(self) -> Result<JobThreads, Error> {
+        let threads = match self.threads {
+            Some(0) => {
+                return Err(Error::PoolSize {
+                    reason: "no job thread: set at least one, or leave it at one for each core",
+                })
+            }
+            Some(threads) => threads,
+            None => available_parallelism().map_or(1, |cores| cores.get()),
+        };
+        self.jobs.check()?;
+        // It panics if a thread cannot be started; those that were end then.
+        let pool = catch_unwind(|| LocalPoolHandle::new(threads)).map_err(|payload| {
+            forget_panic(payload);
+            io::Error::other(format!("the system does not start {threads} job thread(s)"))
+        })?;
+        let (closing, closed) = watch::channel(());
+        for thread in 0..threads {
+            let (keeper, jobs, closed) = (pool.clone(), self.jobs.clone(), closed.clone());
+            let keep = move || keeper::keep(keeper, jobs, closed, self.drain_timeout);
+            pool.spawn_pinned_by_idx(keep, thread);
+        }
+        Ok(JobThreads {
+            shared: Arc::new(Shared {
+                pool,
+                jobs: self.jobs,
+                _closing: closing,
+            }),
+        })
+    }
+}

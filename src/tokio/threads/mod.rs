@@ -1,0 +1,253 @@
+//! Threads that run handshakes and closures as jobs, for tasks that may go from thread to thread.
+
+mod builder;
+mod keeper;
+mod pinned;
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use openssl::ssl::Ssl;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio_util::task::LocalPoolHandle;
+
+use crate::error::Error;
+use crate::job::{Job, JobPool, JobPoolBuilder, JobStats, Watcher};
+use crate::tls::{Caller, Link, Role};
+use crate::tokio::task_transport::TaskTransport;
+use crate::tokio::{reactor, LocalSslStream, SslStream};
+
+pub use builder::JobThreadsBuilder;
+use pinned::Pinned;
+
+/// A few threads of their own for handshakes and other jobs. A handle: clones are of the same threads.
+///
+/// [`accept`](Self::accept) and [`connect`](Self::connect) run a handshake there and give back a
+/// stream that is [`Send`]; [`run`](Self::run) runs any closure over OpenSSL. Callbacks may
+/// [`suspend`](crate::suspend) and engines may pause, and the thread goes on with others. What is
+/// expensive in a handshake stays off the runtime's workers, be there an engine or not.
+///
+/// Each thread runs as many at once as come, of which so many may have a job in flight as
+/// [`max_jobs`](JobThreadsBuilder::max_jobs) says; the others wait for one in order. A handshake that
+/// waits for its peer has none. There is no time limit: see
+/// [`tokio::time::timeout`](https://docs.rs/tokio/latest/tokio/time/fn.timeout.html).
+///
+/// Dropping the future of any of them cancels it, on its thread. Dropping the last handle ends the
+/// threads once they are done with what was cancelled: see
+/// [`drain_timeout`](JobThreadsBuilder::drain_timeout).
+///
+/// Futures that a callback suspends on are polled on the job thread, in a tokio runtime of its own
+/// with time and I/O.
+///
+/// See [`ASYNC_start_job(3)`](https://docs.openssl.org/master/man3/ASYNC_start_job/). OpenSSL 1.1.0 and
+/// later.
+///
+/// ```
+/// use openssl_async_jobs::tokio::JobThreads;
+///
+/// fn for_any_task<T: Clone + Send + Sync + 'static>() {}
+/// for_any_task::<JobThreads>();
+/// ```
+#[derive(Clone)]
+pub struct JobThreads {
+    shared: Arc<Shared>,
+}
+
+/// What handles and operations have together: with the last of them it goes.
+struct Shared {
+    pool: LocalPoolHandle,
+    jobs: JobPoolBuilder,
+    /// Closed by its drop, for the threads' keepers.
+    _closing: watch::Sender<()>,
+}
+
+impl JobThreads {
+    /// The sizes of it. All have defaults.
+    ///
+    /// ```
+    /// use openssl_async_jobs::tokio::JobThreads;
+    ///
+    /// let threads = JobThreads::builder().threads(2).max_jobs(256).build()?;
+    /// # Ok::<(), openssl_async_jobs::Error>(())
+    /// ```
+    pub fn builder() -> JobThreadsBuilder {
+        JobThreadsBuilder::new()
+    }
+
+    /// A handshake as a server (`SSL_accept`).
+    ///
+    /// # Errors
+    ///
+    /// Of the transport, [`Error::Io`]; of libssl, [`Error::Ssl`]; and those of
+    /// [`Connection::new`](crate::Connection::new).
+    ///
+    /// # Panics
+    ///
+    /// With what a future panicked that a callback had suspended on.
+    ///
+    /// ```
+    /// # use openssl_async_jobs::{tokio::{JobThreads, SslStream}, Error};
+    /// # use tokio::net::TcpStream;
+    /// use openssl::ssl::{Ssl, SslContext};
+    ///
+    /// async fn accept(
+    ///     threads: &JobThreads,
+    ///     context: &SslContext,
+    ///     socket: TcpStream,
+    /// ) -> Result<SslStream<TcpStream>, Error> {
+    ///     threads.accept(Ssl::new(context)?, socket).await
+    /// }
+    /// ```
+    pub async fn accept<S>(&self, ssl: Ssl, stream: S) -> Result<SslStream<S>, Error>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        self.handshake(ssl, stream, Role::Server).await
+    }
+
+    /// A handshake as a client (`SSL_connect`).
+    ///
+    /// # Errors
+    ///
+    /// As for [`accept`](Self::accept).
+    ///
+    /// # Panics
+    ///
+    /// Likewise.
+    ///
+    /// ```
+    /// # use openssl_async_jobs::{tokio::{JobThreads, SslStream}, Error};
+    /// # use tokio::net::TcpStream;
+    /// use openssl::ssl::SslConnector;
+    ///
+    /// async fn connect(
+    ///     threads: &JobThreads,
+    ///     connector: &SslConnector,
+    ///     host: &str,
+    /// ) -> Result<SslStream<TcpStream>, Error> {
+    ///     let ssl = connector.configure()?.into_ssl(host)?;
+    ///     threads.connect(ssl, TcpStream::connect((host, 443)).await?).await
+    /// }
+    /// ```
+    pub async fn connect<S>(&self, ssl: Ssl, stream: S) -> Result<SslStream<S>, Error>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        self.handshake(ssl, stream, Role::Client).await
+    }
+
+    async fn handshake<S>(&self, ssl: Ssl, stream: S, role: Role) -> Result<SslStream<S>, Error>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        self.spawn(move || async move {
+            let mut stream = LocalSslStream::new(ssl, stream)?;
+            let shake = |link: &mut Link, transport: &mut TaskTransport<'_, '_, S>| match role {
+                Role::Client => link.connect(transport),
+                Role::Server => link.accept(transport),
+            };
+            poll_fn(|cx| Pin::new(&mut stream.channel).poll(cx, Caller::Handshake, shake)).await?;
+            let done = stream.into_send();
+            Ok(done.unwrap_or_else(|_| unreachable!("its handshake is done")))
+        })
+        .await
+    }
+
+    /// Runs a closure as a [`Job`], and returns what it does.
+    ///
+    /// # Panics
+    ///
+    /// With what it panics.
+    ///
+    /// ```
+    /// # use openssl_async_jobs::tokio::JobThreads;
+    /// use openssl::{error::ErrorStack, hash::MessageDigest, pkey::{PKey, Private}, sign::Signer};
+    ///
+    /// async fn sign(threads: &JobThreads, key: PKey<Private>) -> Result<Vec<u8>, ErrorStack> {
+    ///     let sign = move || Signer::new(MessageDigest::sha256(), &key)?.sign_oneshot_to_vec(b"data");
+    ///     threads.run(sign).await
+    /// }
+    /// ```
+    pub async fn run<F, T>(&self, closure: F) -> T
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.spawn(move || {
+            let job = Job::new(closure);
+            job.set_watcher(Watcher::Reactor(reactor::register));
+            job
+        })
+        .await
+    }
+
+    /// How many operations there are: begun and not ended.
+    ///
+    /// ```
+    /// # use openssl_async_jobs::tokio::JobThreads;
+    /// let threads = JobThreads::builder().threads(1).build()?;
+    /// assert_eq!(threads.operations(), 0);
+    /// # Ok::<(), openssl_async_jobs::Error>(())
+    /// ```
+    pub fn operations(&self) -> usize {
+        let pool = &self.shared.pool;
+        let tasks: usize = pool.get_task_loads_for_each_worker().iter().sum();
+        // Each thread has its keeper.
+        tasks.saturating_sub(pool.num_threads())
+    }
+
+    /// What the jobs of these threads have done so far, all together. (`leaked` is of the whole
+    /// process, as in [`JobStats`].)
+    ///
+    /// ```
+    /// # use openssl_async_jobs::{tokio::JobThreads, Error};
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// let threads = JobThreads::builder().threads(2).build()?;
+    /// threads.run(|| ()).await;
+    /// assert_eq!(threads.stats().await.finished, 1);
+    /// # Ok::<(), Error>(())
+    /// # })?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub async fn stats(&self) -> JobStats {
+        let mut all = JobStats::default();
+        for thread in 0..self.shared.pool.num_threads() {
+            let ask = || async { JobPool::stats() };
+            let stats = Pinned(self.shared.pool.spawn_pinned_by_idx(ask, thread)).await;
+            all.add(&stats);
+        }
+        all
+    }
+
+    /// Has a thread, the one that has least to do, make a future and poll it.
+    fn spawn<F, Fut>(&self, make: F) -> Pinned<Fut::Output>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: std::future::Future + 'static,
+        Fut::Output: Send + 'static,
+    {
+        let shared = Arc::clone(&self.shared);
+        Pinned(self.shared.pool.spawn_pinned(move || {
+            keeper::prepare(&shared.jobs);
+            let future = make();
+            async move {
+                let output = future.await;
+                // The threads are there until it has ended.
+                drop(shared);
+                output
+            }
+        }))
+    }
+}
+
+impl fmt::Debug for JobThreads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobThreads")
+            .field("threads", &self.shared.pool.num_threads())
+            .field("operations", &self.operations())
+            .finish()
+    }
+}
