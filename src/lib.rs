@@ -53,6 +53,11 @@
 //! | run records as jobs, too, or nothing | [`AsyncPolicy`] |
 //! | move ciphertext yourself | [`Connection`] |
 //!
+//! With the feature `tokio` there are streams for tokio, and threads for their handshakes: the
+//! module `tokio`. With the feature `tracing` each handshake is a span (`handshake`, with its `role`),
+//! in which `pause` and `resume` are events, and say how long it ran and how long it was paused
+//! (`ran_us`, `paused_us`, in microseconds).
+//!
 //! # `SSL_MODE_ASYNC` by hand
 //!
 //! libssl can also run a connection's operations as jobs by itself, for applications with an event
@@ -114,6 +119,7 @@ mod tls;
 #[cfg(feature = "tokio")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
 pub mod tokio;
+mod trace;
 
 pub use crate::error::Error;
 pub use crate::job::{

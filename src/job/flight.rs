@@ -19,6 +19,7 @@ use crate::job::thread_exit::{self, may_resume_here};
 use crate::job::thread_token::ThreadToken;
 use crate::job::wait_set::{Evidence, PausedBy};
 use crate::panics::quietly;
+use crate::trace::Since;
 
 /// What came of starting or resuming.
 pub(super) enum Switched {
@@ -99,6 +100,7 @@ unsafe fn start(local: &Local, record: NonNull<Header>, cx: &mut Context<'_>) ->
             paused: Paused::Running,
             watched: false,
             registered: Registrations::default(),
+            since: Since::now(),
         }));
         // SAFETY: in flight, not running.
         match unsafe { switch(local, record) } {
@@ -342,11 +344,11 @@ fn await_completion(header: &Header, by: PausedBy, cx: &mut Context<'_>) -> bool
 pub(super) unsafe fn switch(local: &Local, record: NonNull<Header>) -> Switched {
     // SAFETY: alive.
     let header = unsafe { record.as_ref() };
-    let (mut job, wait_context) = match &mut *header.state.borrow_mut() {
+    let (mut job, wait_context, mut since) = match &mut *header.state.borrow_mut() {
         State::InFlight(flight) => {
             flight.unwatch();
             flight.paused = Paused::Running;
-            (flight.job, flight.wait_set.as_ptr())
+            (flight.job, flight.wait_set.as_ptr(), flight.since)
         }
         _ => unreachable!("only a job in flight is switched to"),
     };
@@ -354,6 +356,7 @@ pub(super) unsafe fn switch(local: &Local, record: NonNull<Header>) -> Switched 
     if resumed {
         count(&local.counts.resumed);
         quietly(|| log::debug!("resume {record:p}"));
+        since.resumed();
     }
     header.notifier_taken.set(false);
     // The queue of errors is the thread's: each side has its own.
@@ -392,6 +395,10 @@ pub(super) unsafe fn switch(local: &Local, record: NonNull<Header>) -> Switched 
             // First: from here on it is known as paused, whatever a logger does.
             note_pause(header, job);
             quietly(|| log::debug!("pause {record:p}"));
+            since.paused();
+            if let State::InFlight(flight) = &mut *header.state.borrow_mut() {
+                flight.since = since;
+            }
             put_errors(owners);
             Switched::Paused
         }

@@ -21,6 +21,7 @@ use crate::job::thread::{with, Local};
 use crate::job::thread_token::ThreadToken;
 use crate::job::wait_set::{PausedBy, WaitSet};
 use crate::panics::{forget_panic, Payload};
+use crate::trace::Since;
 
 /// The part of a record that is the same for every closure.
 pub(crate) struct Header {
@@ -96,6 +97,8 @@ pub(crate) struct Flight {
     pub(crate) watched: bool,
     /// Those of them that a reactor has.
     pub(crate) registered: Registrations,
+    /// The last pause or resume.
+    pub(crate) since: Since,
 }
 
 impl Flight {

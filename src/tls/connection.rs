@@ -17,6 +17,7 @@ use crate::tls::session::Session;
 use crate::tls::wakers::{Caller, Wakers};
 use crate::tls::wire::claims_too_much;
 use crate::tls::{AsyncPolicy, Role};
+use crate::trace::HandshakeSpan;
 
 /// What the transport is offered to read into, in bytes, if there is a rest of the last read: a
 /// record with its header and what a cipher adds.
@@ -105,6 +106,8 @@ pub struct Connection {
     pub(super) watcher: Watcher,
     /// Whose call this is.
     pub(super) caller: Caller,
+    /// Until the first handshake is over.
+    pub(super) span: HandshakeSpan,
     /// Who else waits for what is in flight.
     pub(super) wakers: Wakers,
     /// Neither `Send` nor `Sync` (H1).
@@ -153,6 +156,7 @@ impl Connection {
             starved: None,
             watcher: Watcher::Crate,
             caller: Caller::Handshake,
+            span: HandshakeSpan::default(),
             wakers: Wakers::default(),
             _thread: PhantomData,
         })

@@ -140,18 +140,32 @@ impl Connection {
         if self.is_flooded() {
             return Ok(Progress::HasCiphertext);
         }
+        if !self.open {
+            self.span.begin(self.is_server());
+        }
         if self.runs_jobs() {
             if self.starved == Some(Kind::Handshake) {
                 return Ok(self.wants());
             }
             return self.run(cx, Operation::Handshake);
         }
-        let progress = self.inline(|stream| stream.do_handshake());
-        self.open |= match &progress {
+        let span = std::mem::take(&mut self.span);
+        let progress = span.in_scope(|| self.inline(|stream| stream.do_handshake()));
+        self.span = span;
+        let over = match &progress {
             Ok(progress) => *progress == Progress::Done(()),
             Err(e) => is_fatal(e),
         };
+        if over {
+            self.note_open();
+        }
         progress
+    }
+
+    /// The first handshake is over, done or failed.
+    fn note_open(&mut self) {
+        self.open = true;
+        self.span.end();
     }
 
     pub(crate) fn is_flooded(&self) -> bool {
@@ -194,7 +208,10 @@ impl Connection {
         }
         let all = self.wakers.waker(self.caller, cx.waker());
         let mut all = Context::from_waker(all.as_ref().unwrap_or(cx.waker()));
-        let Poll::Ready((outcome, panic)) = self.in_flight.poll(self.watcher, &mut all) else {
+        let polled = self
+            .span
+            .in_scope(|| self.in_flight.poll(self.watcher, &mut all));
+        let Poll::Ready((outcome, panic)) = polled else {
             self.wakers.wait(self.caller, cx.waker());
             return Ok(Poll::Pending);
         };
@@ -212,13 +229,15 @@ impl Connection {
     /// Keeps what has come of an operation, for whoever asks. A failed handshake is everybody's.
     pub(super) fn absorb(&mut self, outcome: Outcome) -> Result<Wants, ssl::Error> {
         match outcome {
-            Outcome::Handshake(Ok(())) => self.open = true,
+            Outcome::Handshake(Ok(())) => self.note_open(),
             Outcome::Handshake(Err(e)) if wants_ciphertext(&e) => {
                 self.starved = Some(Kind::Handshake);
                 return Ok(Wants::Ciphertext);
             }
             Outcome::Handshake(Err(e)) => {
-                self.open |= is_fatal(&e);
+                if is_fatal(&e) {
+                    self.note_open();
+                }
                 return Err(e);
             }
 

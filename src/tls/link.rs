@@ -8,6 +8,8 @@ use std::task::Context;
 use openssl::ssl::{self, ErrorCode, ShutdownResult, Ssl};
 
 use crate::error::Error;
+use crate::tls::buffer::Buffer;
+use crate::tls::drive::UNSENT_LIMIT;
 use crate::tls::polls::as_uninit;
 use crate::tls::{Connection, Progress, Role};
 
@@ -52,6 +54,10 @@ pub(crate) struct Link {
     broken: Option<ErrorKind>,
     /// Whether what was sent is to be flushed.
     pub(crate) flushes: bool,
+    /// Whether small writes wait for others, to be records together.
+    coalesces: bool,
+    /// Plaintext of theirs.
+    coalesced: Buffer,
 }
 
 impl Link {
@@ -64,7 +70,14 @@ impl Link {
             writer_wants_read: false,
             broken: None,
             flushes: false,
+            coalesces: false,
+            coalesced: Buffer::default(),
         })
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn set_coalescing(&mut self, on: bool) {
+        self.coalesces = on;
     }
 
     pub(crate) fn connect(&mut self, transport: &mut impl Transport) -> Result<(), Error> {
@@ -102,9 +115,9 @@ impl Link {
     ) -> Result<usize, Error> {
         let read = self.drive(transport, Direction::Read, |connection, cx| {
             connection.poll_read_uninit(cx, to)
-        })?;
-        self.send_what_reading_brought(transport);
-        Ok(read)
+        });
+        self.send_with_reading(transport, &read);
+        read
     }
 
     pub(crate) fn peek(
@@ -114,9 +127,9 @@ impl Link {
     ) -> Result<usize, Error> {
         let peeked = self.drive(transport, Direction::Read, |connection, cx| {
             connection.poll_peek(cx, to)
-        })?;
-        self.send_what_reading_brought(transport);
-        Ok(peeked)
+        });
+        self.send_with_reading(transport, &peeked);
+        peeked
     }
 
     pub(crate) fn write(
@@ -124,6 +137,33 @@ impl Link {
         transport: &mut impl Transport,
         from: &[u8],
     ) -> Result<usize, Error> {
+        if self.coalesced.len() == UNSENT_LIMIT || !self.coalesces {
+            self.write_coalesced(transport)?;
+        }
+        if !self.coalesces {
+            return self.write_now(transport, from);
+        }
+        let len = from.len().min(UNSENT_LIMIT - self.coalesced.len());
+        self.coalesced.extend(&from[..len]);
+        if self.coalesced.len() == UNSENT_LIMIT {
+            // If it cannot be, what comes next says so.
+            let _ = self.write_coalesced(transport);
+        }
+        Ok(len)
+    }
+
+    /// Has libssl take what was coalesced.
+    fn write_coalesced(&mut self, transport: &mut impl Transport) -> Result<(), Error> {
+        while !self.coalesced.is_empty() {
+            let plaintext = std::mem::take(&mut self.coalesced);
+            let written = self.write_now(transport, plaintext.bytes());
+            self.coalesced = plaintext;
+            self.coalesced.consume(written?);
+        }
+        Ok(())
+    }
+
+    fn write_now(&mut self, transport: &mut impl Transport, from: &[u8]) -> Result<usize, Error> {
         // What was written before goes first; if it cannot, this is not written.
         match self.send(transport) {
             Err(e) if e.kind() != ErrorKind::WouldBlock => return Err(e.into()),
@@ -150,6 +190,7 @@ impl Link {
 
     /// Sends what was written, and flushes the transport.
     pub(crate) fn flush(&mut self, transport: &mut impl Transport) -> Result<(), Error> {
+        self.write_coalesced(transport)?;
         self.flush_ciphertext(transport)?;
         Ok(transport.flush()?)
     }
@@ -187,6 +228,7 @@ impl Link {
         &mut self,
         transport: &mut impl Transport,
     ) -> Result<ShutdownResult, Error> {
+        self.write_coalesced(transport)?;
         let result = self.drive(transport, Direction::Both, Connection::poll_shutdown)?;
         if let Err(e) = self.send(transport) {
             // It is not closed before the peer can know: said when it is called again.
@@ -323,10 +365,19 @@ impl Link {
         Ok(())
     }
 
-    /// The peer may wait for it, and the caller goes on elsewhere. If it fails, the next operation
-    /// says so.
-    fn send_what_reading_brought(&mut self, transport: &mut impl Transport) {
-        let _ = self.send(transport);
+    /// The peer may wait for what reading has brought to send, and the caller goes on elsewhere; or
+    /// waits for an answer to what was coalesced. If sending fails, the next operation says so.
+    fn send_with_reading<T>(&mut self, transport: &mut impl Transport, read: &Result<T, Error>) {
+        match read {
+            Ok(_) => drop(self.send(transport)),
+            Err(e) if e.is_would_block() && !self.coalesced.is_empty() => {
+                // The reader goes on waiting as it does.
+                let waits = self.waits;
+                let _ = self.write_coalesced(transport);
+                (self.last, self.waits) = (Direction::Read, waits);
+            }
+            Err(_) => {}
+        }
     }
 }
 

@@ -42,6 +42,10 @@ impl<S> Channel<S> {
         &mut self.link.connection
     }
 
+    pub(crate) fn set_coalescing(&mut self, on: bool) {
+        self.link.set_coalescing(on);
+    }
+
     pub(crate) fn transport(&self) -> &S {
         &self.transport
     }

@@ -222,6 +222,15 @@ macro_rules! stream_methods {
         }
 
         impl<S> $Stream<S> {
+            /// Whether small writes are kept, up to 48 KiB, and become records together: not unless
+            /// this says so. They are sent by a flush or shutdown, by further writes, and when a
+            /// read has to wait.
+            ///
+            #[doc = example!($Stream, "stream.set_write_coalescing(true);")]
+            pub fn set_write_coalescing(&mut self, on: bool) {
+                self.channel.set_coalescing(on);
+            }
+
             /// The transport.
             ///
             #[doc = example!($Stream, "let peer = stream.get_ref().peer_addr();")]

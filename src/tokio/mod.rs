@@ -44,7 +44,7 @@
 //! | is `Send`, and runs callbacks anywhere | [`SslStream`] is `Send`, and `suspend` answers `NotInJob` in its callbacks; [`LocalSslStream`] is not `Send` | H1: a job is resumed on its thread |
 //! | a read takes as much from the transport as a record | as much as there is | one system call in place of three |
 //! | a write is one record, and is on its way when it returns | as many records as are accepted, sent at once; what the transport does not take is kept, and the next operation sends it | likewise; `poll_flush` says when it is sent |
-//! | two tasks that read and write with [`split`](tokio::io::split) may take each other's wake-ups | each is woken | |
+//! | two tasks that read and write with `tokio::io::split` may take each other's wake-ups | each is woken | |
 //! | `poll_shutdown` called again waits for the peer | only for the transport | it is done when our `close_notify` is sent, as [`AsyncWrite`](tokio::io::AsyncWrite) has it |
 
 mod channel;

@@ -1,5 +1,7 @@
 //! Both ends of a connection on tokio.
 
+#![allow(dead_code)] // Each test file uses its part.
+
 use std::future::Future;
 use std::time::Duration;
 

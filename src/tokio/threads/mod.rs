@@ -19,6 +19,7 @@ use crate::job::{Job, JobPool, JobPoolBuilder, JobStats, Watcher};
 use crate::tls::{Caller, Link, Role};
 use crate::tokio::task_transport::TaskTransport;
 use crate::tokio::{reactor, LocalSslStream, SslStream};
+use crate::trace;
 
 pub use builder::JobThreadsBuilder;
 use pinned::Pinned;
@@ -230,9 +231,10 @@ impl JobThreads {
         Fut::Output: Send + 'static,
     {
         let shared = Arc::clone(&self.shared);
+        let caller = trace::Caller::current();
         Pinned(self.shared.pool.spawn_pinned(move || {
             keeper::prepare(&shared.jobs);
-            let future = make();
+            let future = caller.instrument(make());
             async move {
                 let output = future.await;
                 // The threads are there until it has ended.
