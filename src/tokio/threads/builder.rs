@@ -2,6 +2,7 @@
 
 use std::io;
 use std::panic::catch_unwind;
+use std::sync::atomic::AtomicUsize;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -132,6 +133,7 @@ impl JobThreadsBuilder {
             shared: Arc::new(Shared {
                 pool,
                 jobs: self.jobs,
+                operations: AtomicUsize::new(0),
                 _closing: closing,
             }),
         })

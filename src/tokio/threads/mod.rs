@@ -7,6 +7,7 @@ mod pinned;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 
 use openssl::ssl::Ssl;
@@ -22,7 +23,7 @@ use crate::tokio::{reactor, LocalSslStream, SslStream};
 use crate::trace;
 
 pub use builder::JobThreadsBuilder;
-use pinned::Pinned;
+use pinned::{Counted, Pinned};
 
 /// A few threads of their own for handshakes and other jobs. A handle: clones are of the same threads.
 ///
@@ -61,8 +62,26 @@ pub struct JobThreads {
 struct Shared {
     pool: LocalPoolHandle,
     jobs: JobPoolBuilder,
+    operations: AtomicUsize,
     /// Closed by its drop, for the threads' keepers.
     _closing: watch::Sender<()>,
+}
+
+/// From its call to when nothing of it is left on its thread, be it done or cancelled. The threads are
+/// there until then.
+struct Operation(Arc<Shared>);
+
+impl Operation {
+    fn begin(threads: &JobThreads) -> Operation {
+        threads.shared.operations.fetch_add(1, Ordering::Relaxed);
+        Operation(Arc::clone(&threads.shared))
+    }
+}
+
+impl Drop for Operation {
+    fn drop(&mut self) {
+        self.0.operations.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl JobThreads {
@@ -159,6 +178,9 @@ impl JobThreads {
 
     /// Runs a closure as a [`Job`], and returns what it does.
     ///
+    /// A future it suspends on that runs a job of the same thread needs a second one: see
+    /// [`max_jobs`](crate::JobPoolBuilder::max_jobs).
+    ///
     /// # Panics
     ///
     /// With what it panics.
@@ -185,7 +207,8 @@ impl JobThreads {
         .await
     }
 
-    /// How many operations there are: begun and not ended.
+    /// How many operations there are: begun and not ended. One that was cancelled is until its thread
+    /// has dropped it.
     ///
     /// ```
     /// # use openssl_async_jobs::tokio::JobThreads;
@@ -194,10 +217,7 @@ impl JobThreads {
     /// # Ok::<(), openssl_async_jobs::Error>(())
     /// ```
     pub fn operations(&self) -> usize {
-        let pool = &self.shared.pool;
-        let tasks: usize = pool.get_task_loads_for_each_worker().iter().sum();
-        // Each thread has its keeper.
-        tasks.saturating_sub(pool.num_threads())
+        self.shared.operations.load(Ordering::Relaxed)
     }
 
     /// What the jobs of these threads have done so far, all together. (`leaked` is of the whole
@@ -230,17 +250,12 @@ impl JobThreads {
         Fut: std::future::Future + 'static,
         Fut::Output: Send + 'static,
     {
-        let shared = Arc::clone(&self.shared);
+        let operation = Operation::begin(self);
         let caller = trace::Caller::current();
         Pinned(self.shared.pool.spawn_pinned(move || {
-            keeper::prepare(&shared.jobs);
+            keeper::prepare(&operation.0.jobs);
             let future = caller.instrument(make());
-            async move {
-                let output = future.await;
-                // The threads are there until it has ended.
-                drop(shared);
-                output
-            }
+            Counted { future, operation }
         }))
     }
 }

@@ -5,7 +5,10 @@ use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::task::{ready, Context, Poll};
 
+use pin_project_lite::pin_project;
 use tokio::task::JoinHandle;
+
+use crate::tokio::threads::Operation;
 
 /// The output of a pinned task, which is cancelled when this is dropped.
 pub(super) struct Pinned<T>(pub(super) JoinHandle<T>);
@@ -19,6 +22,24 @@ impl<T> Future for Pinned<T> {
             // Its panic is the caller's (H10).
             Err(e) => resume_unwind(e.into_panic()),
         }
+    }
+}
+
+pin_project! {
+    /// A pinned task, and the operation that it is.
+    pub(super) struct Counted<F> {
+        #[pin]
+        pub(super) future: F,
+        // Ends after the future is dropped.
+        pub(super) operation: Operation,
+    }
+}
+
+impl<F: Future> Future for Counted<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.project().future.poll(cx)
     }
 }
 
