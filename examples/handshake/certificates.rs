@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use openssl::asn1::Asn1Time;
 use openssl::bn::{BigNum, MsbOption};
+use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
 use openssl::pkey::{PKey, PKeyRef, Private};
 use openssl::rsa::Rsa;
 use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
@@ -22,6 +24,39 @@ pub const NAMES: usize = 4;
 /// The server names of so many connections.
 pub fn host_names(connections: usize) -> impl Iterator<Item = String> {
     (0..connections.min(NAMES)).map(|n| format!("host-{n}.example"))
+}
+
+/// The name of the authority's certificate among them.
+pub const AUTHORITY: &str = "authority";
+
+/// The file of a name.
+pub fn path(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}.pem"))
+}
+
+/// A new key.
+pub fn rsa_key() -> Result<PKey<Private>> {
+    Ok(PKey::from_rsa(Rsa::generate(2048)?)?)
+}
+
+pub fn ec_key() -> Result<PKey<Private>> {
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
+    Ok(PKey::from_ec_key(EcKey::generate(&group)?)?)
+}
+
+/// Makes the files.
+pub fn make(dir: &Path, names: &[String], key: fn() -> Result<PKey<Private>>) -> Result<()> {
+    let ca_key = key()?;
+    let ca = certificate("an authority for this run only", &ca_key, None)?;
+    fs::write(path(dir, AUTHORITY), ca.to_pem()?)?;
+    for name in names {
+        let key = key()?;
+        let cert = certificate(name, &key, Some((&ca, &ca_key)))?;
+        let mut pem = cert.to_pem()?;
+        pem.extend(key.private_key_to_pem_pkcs8()?);
+        fs::write(path(dir, name), pem)?;
+    }
+    Ok(())
 }
 
 /// A directory of `NAME.pem` files, removed with this value.
@@ -43,17 +78,8 @@ impl Store {
             dir,
             names: Vec::new(),
         };
-        let ca_key = PKey::from_rsa(Rsa::generate(2048)?)?;
-        let ca = certificate("an authority for this run only", &ca_key, None)?;
-        fs::write(store.path("authority"), ca.to_pem()?)?;
-        for name in names {
-            let key = PKey::from_rsa(Rsa::generate(2048)?)?;
-            let cert = certificate(&name, &key, Some((&ca, &ca_key)))?;
-            let mut pem = cert.to_pem()?;
-            pem.extend(key.private_key_to_pem_pkcs8()?);
-            fs::write(store.path(&name), pem)?;
-            store.names.push(name);
-        }
+        store.names.extend(names);
+        make(&store.dir, &store.names, rsa_key)?;
         Ok(store)
     }
 
@@ -62,12 +88,8 @@ impl Store {
         &self.names[connection % self.names.len()]
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.join(format!("{name}.pem"))
-    }
-
     pub fn authority_path(&self) -> PathBuf {
-        self.path("authority")
+        path(&self.dir, AUTHORITY)
     }
 
     pub fn authority(&self) -> Result<X509> {
@@ -80,7 +102,7 @@ impl Store {
         if !self.names.iter().any(|known| known == name) {
             return Err(UnknownName(name.to_owned()).into());
         }
-        let pem = read(&self.path(name))?;
+        let pem = read(&path(&self.dir, name))?;
         Ok((X509::from_pem(&pem)?, PKey::private_key_from_pem(&pem)?))
     }
 }
@@ -95,7 +117,7 @@ impl Drop for Store {
 
 /// That there is no certificate for it.
 #[derive(Debug)]
-pub struct UnknownName(String);
+pub struct UnknownName(pub String);
 
 impl fmt::Display for UnknownName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

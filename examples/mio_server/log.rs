@@ -24,11 +24,14 @@ impl Log {
     }
 
     pub fn line(&self, connection: usize, text: impl Display) {
+        self.event(format_args!("connection {connection}: {text}"));
+    }
+
+    /// What is of no connection.
+    pub fn event(&self, text: impl Display) {
         if !self.quiet {
             let ms = self.start.elapsed().as_secs_f64() * 1e3;
-            self.always(format_args!(
-                "{ms:>9.1} ms  connection {connection}: {text}"
-            ));
+            self.always(format_args!("{ms:>9.1} ms  {text}"));
         }
     }
 }

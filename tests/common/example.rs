@@ -75,17 +75,27 @@ impl Server {
         rest.split_whitespace().next().unwrap_or_default()
     }
 
-    /// Interrupts it, and returns all that it has said: it must end successfully.
-    #[track_caller]
-    pub fn stop(mut self, signal: libc::c_int) -> String {
+    pub fn signal(&self, signal: libc::c_int) {
         let pid = libc::pid_t::try_from(self.child.id()).unwrap();
         // SAFETY: two numbers; the process is our child, which nobody has waited for.
         assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+    }
+
+    /// Interrupts it, and returns all that it has said: it must end successfully.
+    #[track_caller]
+    pub fn stop(self, signal: libc::c_int) -> String {
+        self.signal(signal);
+        self.end()
+    }
+
+    /// Waits for its end, and returns all that it has said.
+    #[track_caller]
+    pub fn end(mut self) -> String {
         loop {
             match self.lines.recv_timeout(PATIENCE) {
                 Ok(line) => self.told.push(line),
                 Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => panic!("it goes on after signal {signal}"),
+                Err(RecvTimeoutError::Timeout) => panic!("it goes on"),
             }
         }
         let status = self.child.wait().unwrap();
