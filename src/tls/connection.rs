@@ -314,9 +314,10 @@ impl Connection {
     /// }
     /// ```
     pub fn receive_from<R: Read + ?Sized>(&mut self, transport: &mut R) -> io::Result<usize> {
-        self.starved = None;
         let wire = &self.session.wire;
-        wire.receive(RECEIVE_ROOM, |room| transport.read(room))
+        let received = wire.receive(RECEIVE_ROOM, |room| transport.read(room))?;
+        self.starved = None;
+        Ok(received)
     }
 
     /// How many bytes of ciphertext there are to send.

@@ -140,6 +140,9 @@ impl Connection {
         if self.is_flooded() {
             return Ok(Progress::HasCiphertext);
         }
+        if self.has_role && self.is_server() && self.session.wire.is_untouched() {
+            return Ok(self.wants()); // the client begins
+        }
         if !self.open {
             self.span.begin(self.is_server());
         }

@@ -58,6 +58,12 @@ impl Wire {
         self.incoming.borrow().buffer.len()
     }
 
+    /// Whether nothing has come yet, not even the end.
+    pub(crate) fn is_untouched(&self) -> bool {
+        let incoming = self.incoming.borrow();
+        incoming.taken == 0 && incoming.buffer.is_empty() && !incoming.end
+    }
+
     pub(crate) fn taken(&self) -> u64 {
         self.incoming.borrow().taken
     }

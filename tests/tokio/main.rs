@@ -18,4 +18,5 @@ mod threads_drop_run;
 mod threads_end;
 mod threads_run;
 mod threads_runtimes;
+mod thrift;
 mod wait_fds;
