@@ -35,6 +35,7 @@ pub(crate) fn all(source: &impl AllFds) -> Result<Vec<RawFd>, Error> {
     Ok(fds)
 }
 
+#[inline]
 pub(crate) fn all_into<'b>(
     source: &impl AllFds,
     fds: &'b mut [RawFd],
@@ -63,6 +64,7 @@ pub(crate) fn changed_into<'b>(
     Ok((added, deleted))
 }
 
+#[inline]
 fn fit(buffer: &mut [RawFd], needed: usize) -> Result<&mut [RawFd], Error> {
     let len = buffer.len();
     buffer
@@ -74,6 +76,7 @@ fn fit(buffer: &mut [RawFd], needed: usize) -> Result<&mut [RawFd], Error> {
 // no connection, a QUIC listener) and nothing else, and puts nothing in the error queue; which is
 // left alone, as what it holds is somebody else's.
 
+#[inline]
 fn count_all(source: &impl AllFds) -> Result<usize, Error> {
     let mut len = 0;
     match source.ask(ptr::null_mut(), &mut len) {
@@ -93,6 +96,7 @@ fn count_changed(source: &impl ChangedFds) -> Result<(usize, usize), Error> {
     }
 }
 
+#[inline]
 fn fill_all(source: &impl AllFds, fds: &mut [RawFd]) -> Result<(), Error> {
     if fds.is_empty() {
         return Ok(());

@@ -174,6 +174,7 @@ extern "C" {
     ) -> c_int;
 
     pub fn SSL_is_dtls(s: *const SSL) -> c_int;
+    pub fn SSL_has_pending(s: *const SSL) -> c_int;
 }
 
 // openssl/ssl.h, OpenSSL 3.0

@@ -259,6 +259,7 @@ impl SslAsyncExt for SslRef {
         fds::all(self)
     }
 
+    #[inline]
     fn all_async_fds_into<'b>(&self, fds: &'b mut [RawFd]) -> Result<&'b mut [RawFd], Error> {
         fds::all_into(self, fds)
     }
@@ -327,6 +328,7 @@ impl SslAsyncExt for SslRef {
 // SAFETY: crypto/async/async_wait.c, ASYNC_WAIT_CTX_get_all_fds: counts and writes the entries
 // that are not deleted.
 unsafe impl AllFds for SslRef {
+    #[inline]
     fn ask(&self, fds: *mut RawFd, len: &mut usize) -> bool {
         // SAFETY: a live SSL; `fds::all*` passes null or a buffer as long as the last count.
         unsafe { ffi::SSL_get_all_async_fds(self.as_ptr(), fds, len) == 1 }

@@ -1,5 +1,6 @@
 //! The jobs of a thread (H11): `ASYNC_init_thread`, at most once.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use libc::c_int;
@@ -24,8 +25,10 @@ use crate::job::thread::{in_job, with, Settings};
 /// }
 /// ```
 pub fn is_capable() -> bool {
+    // It asks the system, and so at each job's start.
+    static KNOWN: OnceLock<bool> = OnceLock::new();
     // SAFETY: takes nothing and looks at the platform only.
-    unsafe { ffi::ASYNC_is_capable() == 1 }
+    *KNOWN.get_or_init(|| unsafe { ffi::ASYNC_is_capable() == 1 })
 }
 
 /// This thread's pool of jobs.

@@ -2,8 +2,10 @@
 
 use std::cell::RefCell;
 
-/// What a buffer has at first, in bytes: several records of 16 KiB, for one call of the transport.
-pub(crate) const PIECE: usize = 64 * 1024;
+/// A record of 16 KiB and what ciphers add to it, in bytes.
+pub(crate) const RECORD: usize = 16 * 1024 + 256;
+/// What a buffer has at first, in bytes: several records, for one call of the transport.
+pub(crate) const PIECE: usize = 4 * RECORD;
 /// How many a thread keeps for its connections. A buffer is in use between two calls of the
 /// transport, as a rule, so few are enough for many connections.
 const KEPT: usize = 16;

@@ -6,14 +6,14 @@ use std::task::{Context, Poll};
 
 use openssl::ssl::{self, ErrorCode, SslStream};
 
-use crate::tls::buffer::PIECE;
+use crate::tls::buffer::{PIECE, RECORD};
 use crate::tls::operation::{to_the_last_message, Operation, Outcome};
 use crate::tls::progress::done;
 use crate::tls::wire::WireEnd;
 use crate::tls::{AsyncPolicy, Connection, Progress};
 
 /// With so much ciphertext unsent, in bytes, nothing more is encrypted for the caller.
-pub(crate) const UNSENT_LIMIT: usize = PIECE - 16 * 1024;
+pub(crate) const UNSENT_LIMIT: usize = PIECE - RECORD;
 /// With so much, libssl is not called at all: the rest of it answers a peer that asks and does not
 /// read. Below, reading goes on whatever the caller has written.
 const FLOOD_LIMIT: usize = 2 * PIECE;

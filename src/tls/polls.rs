@@ -78,6 +78,9 @@ impl Connection {
         if let Some(kept) = self.kept.take_plaintext(to) {
             return kept.map(Progress::Done);
         }
+        if self.starved == Some(Kind::Read) {
+            return Ok(self.wants());
+        }
         let mut len = 0;
         // What is there already costs no call of the transport.
         while len < to.len()
@@ -85,14 +88,21 @@ impl Connection {
         {
             match self.inline(|stream| stream.ssl_read_uninit(&mut to[len..])) {
                 Ok(Progress::Done(read)) => len += read,
-                Ok(wants) if len == 0 => return Ok(wants),
+                Ok(wants) if len == 0 => {
+                    self.starved = Some(Kind::Read);
+                    return Ok(wants);
+                }
                 Ok(_) => break,
                 Err(e) if len == 0 => return Err(e),
                 Err(e) => {
                     self.kept.read_error = Some(e);
-                    break;
+                    return Ok(Progress::Done(len));
                 }
             }
+        }
+        // Asked now, libssl would want more: it costs it an allocation and an error to say so.
+        if len > 0 && self.session.is_read_out() {
+            self.starved = Some(Kind::Read);
         }
         Ok(Progress::Done(len))
     }
@@ -166,6 +176,8 @@ impl Connection {
             let len = from.len().min(UNSENT_LIMIT);
             return self.accept(cx, len, Operation::Write(Plaintext::new(&from[..len])));
         }
+        // What a reader waits for has not come, whatever is written.
+        let starved = self.starved.filter(|kind| *kind == Kind::Read);
         let mut len = 0;
         while len < from.len() && self.unsent() < UNSENT_LIMIT {
             // Without SSL_MODE_ENABLE_PARTIAL_WRITE it takes all that it is given.
@@ -177,10 +189,11 @@ impl Connection {
                 Err(e) if len == 0 => return Err(e),
                 Err(e) => {
                     self.kept.write_error = Some(e);
-                    break;
+                    return Ok(Progress::Done(len));
                 }
             }
         }
+        self.starved = starved;
         Ok(Progress::Done(len))
     }
 

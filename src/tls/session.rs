@@ -60,6 +60,12 @@ impl Session {
         unsafe { SslRef::from_ptr(self.ssl) }
     }
 
+    /// After a read: whether there is nothing for the next one, not even the beginning of a record.
+    pub(crate) fn is_read_out(&self) -> bool {
+        // SAFETY: a live SSL, and libssl only looks.
+        self.wire.incoming_len() == 0 && unsafe { ffi::SSL_has_pending(self.ssl) } == 0
+    }
+
     /// # Safety
     ///
     /// No operation is in flight, and nobody else has it.

@@ -32,6 +32,14 @@
 //! }
 //! ```
 //!
+//! # Waiting for engines
+//!
+//! With OpenSSL 3.0 and later an engine's completion callback wakes the task, without a system call of
+//! this crate. Engines without, and older OpenSSLs, have wait fds, of which the runtime's reactor
+//! watches duplicates. A runtime without I/O has none (tokio's panic about that is caught; the panic
+//! hook hears of it once), and with `panic = "abort"` there is no asking: then one thread of this
+//! crate's watches for all.
+//!
 //! # What differs from tokio-openssl
 //!
 //! [`SslStream`] and [`LocalSslStream`] have each method of `tokio_openssl::SslStream`, with its name
@@ -45,6 +53,10 @@
 //! | a read takes as much from the transport as a record | as much as there is | one system call in place of three |
 //! | a write is one record, and is on its way when it returns | as many records as are accepted, sent at once; what the transport does not take is kept, and the next operation sends it | likewise; `poll_flush` says when it is sent |
 //! | two tasks that read and write with `tokio::io::split` may take each other's wake-ups | each is woken | |
+//! | an error in sending is an error of the write | of the next write, flush or shutdown | what was accepted cannot be refused any more |
+//! | a server whose client has gone before its session tickets were sent fails its handshake | it has done it | the client may have sent what it wanted to say |
+//! | `poll_shutdown` does not flush the transport | it does, and its error is told | our `close_notify` is to arrive |
+//! | a transport that is pending at times fails early data with `SYSCALL` | it waits | |
 //! | `poll_shutdown` called again waits for the peer | only for the transport | it is done when our `close_notify` is sent, as [`AsyncWrite`](tokio::io::AsyncWrite) has it |
 
 mod channel;

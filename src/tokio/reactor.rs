@@ -28,7 +28,8 @@ thread_local! {
 /// Registers with the reactor of the runtime that the caller runs on.
 pub(crate) fn register(duplicate: OwnedFd) -> io::Result<Box<dyn Registration>> {
     let runtime = Handle::try_current().map_err(io::Error::other)?.id();
-    if WITHOUT.get() == Some(runtime) {
+    // Below a panic is caught, which would end the process there: the crate's own thread watches.
+    if cfg!(panic = "abort") || WITHOUT.get() == Some(runtime) {
         return Err(io::ErrorKind::Unsupported.into());
     }
     // It panics if the runtime has none, and there is no asking before.

@@ -216,7 +216,7 @@ impl Key {
         Key(AtomicU8::new(0))
     }
 
-    fn as_ptr(&'static self) -> *const c_void {
+    pub fn as_ptr(&'static self) -> *const c_void {
         ptr::from_ref(self).cast()
     }
 }

@@ -3,14 +3,25 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod always;
 mod callback;
 mod drop_futures;
 mod drop_streams;
+mod each;
+#[cfg(ossl111)]
+mod early_data;
 mod ends;
+mod evidence;
 mod held;
 mod hostile_peers;
 mod job_threads;
+mod like_tokio_openssl;
 mod pinned;
+mod polled;
+mod proxy;
+mod renegotiation;
+mod runtimes;
+mod slow_transports;
 mod streams;
 mod talk;
 mod threads_drop;
@@ -19,4 +30,7 @@ mod threads_end;
 mod threads_run;
 mod threads_runtimes;
 mod thrift;
+mod vectored;
 mod wait_fds;
+mod wakers;
+mod wire;

@@ -7,7 +7,7 @@ use std::pin::{pin, Pin};
 use openssl::ssl::Ssl;
 use openssl_async_jobs::tokio::{JobThreads, SslStream};
 use openssl_async_jobs::{suspend, Error, SuspendError};
-use tokio::io::{AsyncReadExt, DuplexStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{mpsc, oneshot};
 
 use super::ends::{client, on_many_threads, on_one_thread, server, server_context};
@@ -123,6 +123,8 @@ fn a_handshake_that_waits_for_its_peer_gives_up_its_transport() {
         let freed = Witness::of(&mut ssl);
         let mut waits = Box::pin(end.handshake(&threads, ssl, io));
         begin(waits.as_mut()).await;
+        // The beginning of a record, with which its thread has been at it.
+        there.write_all(&[22, 3, 1]).await.unwrap();
         until(&threads, |stats| stats.finished > 1).await;
         // It has no job meanwhile.
         assert_eq!(threads.run(|| "free").await, "free");

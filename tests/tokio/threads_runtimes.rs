@@ -103,6 +103,7 @@ impl Stuck {
         let ctx = server_context(|_| {});
         // Waits for its peer.
         stuck.accept(&ctx, false, |_| {}).await;
+        std::io::Write::write_all(&mut stuck.peers[0], &[22, 3, 1]).unwrap();
         let threads = stuck.threads.clone();
         until(&threads, |stats| stats.finished == 1).await;
         // Suspended.
@@ -229,7 +230,9 @@ fn a_transport_whose_runtime_is_shut_down_fails_the_handshake_that_waits_for_it(
             .build()
             .unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let _peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        // The beginning of a record.
+        std::io::Write::write_all(&mut peer, &[22, 3, 1]).unwrap();
         let (socket, _) = listener.accept().unwrap();
         socket.set_nonblocking(true).unwrap();
         let socket = {

@@ -190,7 +190,11 @@ impl JobThreads {
     /// use openssl::{error::ErrorStack, hash::MessageDigest, pkey::{PKey, Private}, sign::Signer};
     ///
     /// async fn sign(threads: &JobThreads, key: PKey<Private>) -> Result<Vec<u8>, ErrorStack> {
-    ///     let sign = move || Signer::new(MessageDigest::sha256(), &key)?.sign_oneshot_to_vec(b"data");
+    ///     let sign = move || {
+    ///         let mut signer = Signer::new(MessageDigest::sha256(), &key)?;
+    ///         signer.update(b"data")?;
+    ///         signer.sign_to_vec()
+    ///     };
     ///     threads.run(sign).await
     /// }
     /// ```
