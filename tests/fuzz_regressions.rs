@@ -207,9 +207,14 @@ fn a_thread_whose_jobs_have_waited_in_its_queue_leaves_no_memory() {
     in_a_process_of_its_own(TEST, || {
         // The first ones bring what the process keeps.
         (0..3).for_each(|_| wait_in_a_queue());
-        let before = ALLOCATED.load(Ordering::Relaxed);
-        (0..20).for_each(|_| wait_in_a_queue());
-        assert_eq!(ALLOCATED.load(Ordering::Relaxed) - before, 0);
+        let left = || {
+            let before = ALLOCATED.load(Ordering::Relaxed);
+            (0..20).for_each(|_| wait_in_a_queue());
+            ALLOCATED.load(Ordering::Relaxed) - before
+        };
+        // libtest's main thread allocates when it begins to wait for this test, which may be meanwhile.
+        let left = [left(), left(), left()];
+        assert!(left.contains(&0), "bytes left: {left:?}");
     });
 }
 

@@ -18,7 +18,7 @@ use openssl::x509::{X509Builder, X509Name, X509Ref, X509};
 
 use crate::Result;
 
-/// As many names as are worth making keys for; more connections share them.
+/// As many names as are worth making certificates for; more connections share them.
 pub const NAMES: usize = 4;
 
 /// The server names of so many connections.
@@ -45,8 +45,8 @@ pub fn ec_key() -> Result<PKey<Private>> {
 }
 
 /// Makes the files.
-pub fn make(dir: &Path, names: &[String], key: fn() -> Result<PKey<Private>>) -> Result<()> {
-    let ca_key = key()?;
+pub fn make(dir: &Path, names: &[String], key: impl Fn() -> Result<PKey<Private>>) -> Result<()> {
+    let ca_key = ec_key()?;
     let ca = certificate("an authority for this run only", &ca_key, None)?;
     fs::write(path(dir, AUTHORITY), ca.to_pem()?)?;
     for name in names {
@@ -79,7 +79,9 @@ impl Store {
             names: Vec::new(),
         };
         store.names.extend(names);
-        make(&store.dir, &store.names, rsa_key)?;
+        // The same for all, as it takes a while to make one.
+        let key = rsa_key()?;
+        make(&store.dir, &store.names, || Ok(key.clone()))?;
         Ok(store)
     }
 

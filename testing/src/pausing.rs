@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
 use std::future::poll_fn;
 use std::panic::resume_unwind;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
@@ -57,12 +57,9 @@ pub fn for_each_way(test: impl Fn(Pausing) + Sync) {
 }
 
 /// Runs a test once for each of these, on a thread that has had no job before; no job may be resumed
-/// before its completion. Tests of a process take turns, as the provider is the process's.
+/// before its completion. It has its [`turn`].
 pub fn for_each_of(ways: &[Pausing], test: impl Fn(Pausing) + Sync) {
-    static TURN: Mutex<()> = Mutex::new(());
-    let _turn = TURN.lock().unwrap_or_else(|e| e.into_inner());
-    #[cfg(ossl300)]
-    load_provider();
+    let _turn = turn();
     thread::scope(|scope| {
         for pausing in ways {
             pausing.begin();
@@ -90,11 +87,18 @@ fn spurious_resumes() -> u64 {
     0
 }
 
-/// Loads the provider, once per process.
-#[cfg(ossl300)]
-pub fn load_provider() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(provider::load_builtin);
+/// A test's turn with the provider, which is loaded, and nothing is held: it is the process's, and so
+/// are its settings and counters. To be taken before any other use of OpenSSL.
+pub fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    let turn = TURN.lock().unwrap_or_else(|e| e.into_inner());
+    #[cfg(ossl300)]
+    {
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        ONCE.call_once(provider::load_builtin);
+        provider::hold(false);
+    }
+    turn
 }
 
 impl Pausing {

@@ -3,7 +3,6 @@
 
 use std::ffi::OsStr;
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpListener;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
@@ -13,6 +12,7 @@ mod contexts;
 mod files;
 mod ours;
 mod pause;
+mod port;
 
 pub use contexts::{
     client_context, gnutls_cli, gnutls_serv, s_client, s_server, server_context, Trust, NAME,
@@ -22,6 +22,7 @@ pub use ours::{
     accept_paused, chat, chat_again, connect, describe, socket_to, Listener, Ours, Way, WAYS,
 };
 pub use pause::{pauses_of, Asked};
+pub use port::ReservedPort;
 
 /// What takes longer is stuck.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -91,12 +92,6 @@ impl Program {
             told,
         }
     }
-}
-
-/// A port of this machine that nobody had a moment ago, for programs that choose none themselves.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("bound").port()
 }
 
 /// A program that runs, and all that it has said. It is killed when this is dropped.

@@ -101,6 +101,17 @@ mod builtin {
         pub fn paused(&self) -> u64 {
             self.signatures + self.key_exchanges + self.ciphers
         }
+
+        /// What has happened since these were read.
+        pub fn since(&self, before: &Counters) -> Counters {
+            Counters {
+                signatures: self.signatures - before.signatures,
+                key_exchanges: self.key_exchanges - before.key_exchanges,
+                ciphers: self.ciphers - before.ciphers,
+                completed: self.completed - before.completed,
+                spurious: self.spurious - before.spurious,
+            }
+        }
     }
 
     type ProviderInit = unsafe extern "C" fn(

@@ -21,7 +21,7 @@ pub use certificate::{certificate, Identity, KeyType};
 pub use end::{converse, End};
 pub use held::Held;
 pub use talk::Talk;
-pub use transfer::{transfer, Jobs, Kind};
+pub use transfer::{transfer, Jobs, Kind, LONG, SHORT};
 
 /// The protocol versions with jobs to pause that the OpenSSL linked speaks.
 pub const VERSIONS: &[SslVersion] = &[

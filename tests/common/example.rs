@@ -1,8 +1,10 @@
 //! A server of `examples/` as a process, and the programs that talk to it.
 
+use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{channel, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -13,6 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Ended with this value, whatever happens.
 pub struct Server {
     child: Child,
+    /// For its temporary files, which one that is killed leaves behind.
+    dir: PathBuf,
     lines: Receiver<String>,
     told: Vec<String>,
 }
@@ -33,8 +37,14 @@ pub fn program(name: &str) -> PathBuf {
 impl Server {
     /// Starts it, and waits until it has said that it listens.
     pub fn start(name: &str, args: &[&str]) -> Server {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let dir = format!("{name}-{}-{number}", std::process::id());
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(dir);
+        fs::create_dir_all(&dir).unwrap();
         let mut child = Command::new(program(name))
             .args(args)
+            .env("TMPDIR", &dir)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -49,6 +59,7 @@ impl Server {
         });
         let mut server = Server {
             child,
+            dir,
             lines,
             told: Vec::new(),
         };
@@ -110,6 +121,7 @@ impl Drop for Server {
         // Not if it has been waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.dir);
     }
 }
 

@@ -27,7 +27,12 @@ impl Numbers {
     }
 
     pub fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len).map(|_| self.next() as u8).collect()
+        let mut bytes = Vec::with_capacity(len + 8);
+        while bytes.len() < len {
+            bytes.extend_from_slice(&self.next().to_ne_bytes());
+        }
+        bytes.truncate(len);
+        bytes
     }
 }
 

@@ -3,7 +3,7 @@
 use openssl::ssl::{NameType, SniError, SslContextBuilder, SslVerifyMode, SslVersion};
 use openssl::x509::X509Ref;
 
-use super::{free_port, Asked, Files, Peer, GNUTLS_CLI, GNUTLS_SERV, OPENSSL};
+use super::{Asked, Files, Peer, ReservedPort, GNUTLS_CLI, GNUTLS_SERV, OPENSSL};
 use crate::tls::{self, Identity};
 
 /// The servers' name.
@@ -138,7 +138,8 @@ pub fn gnutls_cli(files: &Files, port: u16, version: SslVersion, more: &[&str]) 
 pub fn gnutls_serv(files: &Files, version: SslVersion, more: &[&str]) -> (Peer, u16) {
     let (certificate, key) = (files.path("server.crt"), files.path("server.key"));
     // It tells no port but the one that it is given.
-    let port = free_port();
+    let reserved = ReservedPort::new();
+    let port = reserved.number();
     let number = port.to_string();
     let arguments = [
         "--echo",

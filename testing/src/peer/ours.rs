@@ -64,7 +64,7 @@ impl Listener {
     pub fn next_socket(&self) -> TcpStream {
         wait(&mut [interest(self.0.as_raw_fd(), libc::POLLIN)]);
         let (socket, _) = self.0.accept().expect("somebody connects");
-        set_time_limits(&socket);
+        set_up(&socket);
         socket
     }
 }
@@ -81,12 +81,14 @@ pub fn connect(context: &SslContextRef, port: u16, name: &str, way: Way) -> Ours
 /// A socket that blocks, to this port.
 pub fn socket_to(port: u16) -> TcpStream {
     let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the peer listens");
-    set_time_limits(&socket);
+    set_up(&socket);
     socket
 }
 
-/// What takes longer is stuck, and fails with `WouldBlock`.
-fn set_time_limits(socket: &TcpStream) {
+/// What takes longer is stuck, and fails with `WouldBlock`. What is written is sent at once: a peer may
+/// take its time to acknowledge what came before.
+fn set_up(socket: &TcpStream) {
+    socket.set_nodelay(true).expect("set");
     socket.set_read_timeout(Some(PATIENCE)).expect("set");
     socket.set_write_timeout(Some(PATIENCE)).expect("set");
 }

@@ -1,0 +1,10 @@
+//! `suspend`, in plain jobs and inside each kind of callback.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod in_callbacks;
+mod in_extension_callbacks;
+mod in_secret_callbacks;
+mod in_session_callbacks;
+mod in_stream_callbacks;
+mod waits;
