@@ -25,7 +25,6 @@
 
 use libc::{c_int, c_long, c_void, size_t};
 use openssl_sys::SSL;
-#[cfg(ossl300)]
 use openssl_sys::SSL_CTX;
 
 // openssl/async.h, OpenSSL 1.1.0
@@ -177,6 +176,11 @@ extern "C" {
     pub fn SSL_has_pending(s: *const SSL) -> c_int;
 }
 
+#[cfg(not(ossl340))]
+extern "C" {
+    pub fn SSL_CTX_flush_sessions(ctx: *mut SSL_CTX, tm: c_long);
+}
+
 // openssl/ssl.h, OpenSSL 3.0
 
 #[cfg(ossl300)]
@@ -197,4 +201,11 @@ extern "C" {
 #[cfg(ossl320)]
 extern "C" {
     pub fn SSL_is_quic(s: *const SSL) -> c_int;
+}
+
+// openssl/ssl.h, OpenSSL 3.4
+
+#[cfg(ossl340)]
+extern "C" {
+    pub fn SSL_CTX_flush_sessions_ex(ctx: *mut SSL_CTX, tm: libc::time_t);
 }

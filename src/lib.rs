@@ -5,6 +5,47 @@
 //! the work. The application is told (`SSL_ERROR_WANT_ASYNC`), waits on file descriptors or on a
 //! callback, and calls again.
 //!
+//! # Three levels
+//!
+//! | | for | the one surprising rule |
+//! |---|---|---|
+//! | [streams](#tls): [`SslStream`], [`Connection`], and those of the module `tokio` | TLS connections whose callbacks wait for something, or whose engine pauses | a stream that may have a job stays on its thread; only a handshake is a job unless [`AsyncPolicy`] says otherwise |
+//! | [jobs](#jobs): [`Job`] and [`suspend`] | any closure over libcrypto or libssl, with whatever stream or library makes the calls | a job stays on its thread, and what it holds while it is paused stays held |
+//! | [by hand](#ssl_mode_async-by-hand): [`SslAsyncExt`] | an event loop of one's own around libssl's own jobs | the call that resumes a job goes on with the *first* call's buffer, so it is `unsafe` |
+//!
+//! Begin with streams. Something does not work: [`troubleshooting`].
+//!
+//! # A paused handshake
+//!
+//! One that a callback suspends. With an engine that pauses, the device takes the place of the future, and its
+//! callback or wait fd that of the waker.
+//!
+//! ```text
+//!  task                  stream                job (a fibre)            elsewhere
+//!   |  accept().await      |                     |                        |
+//!   |--------------------->|  ClientHello        |                        |
+//!   |                      |----- starts ------->|  SSL_do_handshake      |
+//!   |                      |                     |  servername callback   |
+//!   |                      |                     |  suspend(look_up())    |
+//!   |                      |<---- pauses --------|                        |
+//!   |                      |  polls the future, with the task's waker     |
+//!   |                      |--------------------------------------------->|
+//!   |<-- Poll::Pending ----|                     .                        |
+//!   |                      .  (the thread runs other tasks and jobs)      |
+//!   |                      .                     .                        |
+//!   |<------------------------------ wakes -------------------------------|
+//!   |  polls again         |                     .                        |
+//!   |--------------------->|  polls the future: it is ready               |
+//!   |                      |----- resumes ------>|  suspend returns       |
+//!   |                      |                     |  the callback returns  |
+//!   |                      |                     |  ServerHello .. done   |
+//!   |                      |<---- ends ----------|                        |
+//!   |<-- Poll::Ready ------|
+//! ```
+//!
+//! Dropped instead of polled again, the stream drops the future, `suspend` answers
+//! [`Cancelled`](SuspendError::Cancelled), and the callback and the handshake fail before the drop returns.
+//!
 //! # Jobs
 //!
 //! A [`Job`] runs a closure as an asynchronous job and is a future of its result. Whatever in it
@@ -129,6 +170,9 @@ pub use crate::job::{
 pub use crate::ssl_ext::{ErrorCodeExt, SslAsyncExt, SslContextBuilderAsyncExt};
 pub use crate::status::AsyncStatus;
 pub use crate::tls::{AsyncPolicy, Connection, Interest, Progress, Role, SslStream};
+
+#[doc = include_str!("../docs/troubleshooting.md")]
+pub mod troubleshooting {}
 
 /// The README's examples compile.
 #[cfg(all(doctest, feature = "tokio"))]

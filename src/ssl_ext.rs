@@ -3,6 +3,7 @@
 
 use std::os::fd::RawFd;
 use std::ptr;
+use std::sync::Mutex;
 
 use foreign_types::ForeignTypeRef;
 use openssl::ssl::{ErrorCode, SslContextBuilder, SslRef};
@@ -292,6 +293,9 @@ impl SslAsyncExt for SslRef {
     }
 
     fn is_async_mode(&self) -> bool {
+        // It reads by writing what is there, and an `SslRef` is `Sync`: two at once would be a race.
+        static ASKED: Mutex<()> = Mutex::new(());
+        let _asked = ASKED.lock().unwrap_or_else(|e| e.into_inner());
         // SAFETY: a live SSL; adding no bits to the mode (SSL_get_mode) changes nothing.
         let mode = unsafe {
             openssl_sys::SSL_ctrl(

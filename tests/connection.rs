@@ -8,9 +8,9 @@ use std::task::Context;
 use common::executor::{quiet_waker, yield_once, Gate};
 use common::memory::{carry, client_context, server_context, Pair};
 use common::thread::{on_a_new_thread, PATIENCE};
-use openssl::ssl::{ErrorCode, NameType, ShutdownResult, Ssl, SslContext, SslMethod};
+use openssl::ssl::{ErrorCode, NameType, ShutdownResult, Ssl, SslContext, SslMethod, SslMode};
 use openssl_async_jobs::{
-    block_on, suspend, AsyncPolicy, Connection, Error, JobPool, Progress, Role,
+    block_on, suspend, AsyncPolicy, Connection, Error, JobPool, Progress, Role, SslAsyncExt,
 };
 
 const POLICIES: [AsyncPolicy; 3] = [
@@ -206,6 +206,17 @@ fn datagrams_are_refused_with_the_protocols_name() {
         refused.to_string().contains("SslMethod::tls()"),
         "{refused}"
     );
+}
+
+/// rust-openssl takes any bits for a mode.
+#[test]
+fn a_mode_that_the_context_came_with_starts_no_jobs_of_libssls_own() {
+    let ctx = server_context(|ctx| {
+        ctx.set_mode(SslMode::from_bits_retain(0x100));
+    });
+    let connection = Connection::new(Ssl::new(&ctx).unwrap(), Role::Server).unwrap();
+    assert!(Ssl::new(&ctx).unwrap().is_async_mode());
+    assert!(!connection.ssl().is_async_mode());
 }
 
 #[test]

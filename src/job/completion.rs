@@ -99,7 +99,10 @@ fn truncate(generation: u64) -> usize {
 }
 
 fn wake(cell: &Cell) {
-    if let Some(waker) = lock(&cell.waker).take() {
+    // In a statement of its own: the lock is released before the waker is called, which may poll the
+    // job there and then, and so register again.
+    let waker = lock(&cell.waker).take();
+    if let Some(waker) = waker {
         wake_quietly(|| waker.wake());
     }
 }
@@ -216,6 +219,30 @@ mod tests {
         assert_eq!(woken.0.load(Ordering::SeqCst), 1);
         assert!(completion.take());
         assert!(!completion.take());
+    }
+
+    /// A waker that polls where it is called, as that of an executor that runs inline.
+    struct Again(Completion);
+    impl Wake for Again {
+        fn wake(self: Arc<Self>) {
+            self.0.register(&Waker::from(Arc::new(Count::default())));
+        }
+    }
+
+    #[test]
+    fn a_waker_may_register_another_one_while_it_is_called() {
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let completion = Completion::new().unwrap();
+            let token = completion.next_job();
+            let again = Arc::new(Again(completion));
+            again.0.register(&Waker::from(Arc::clone(&again)));
+            token.wake();
+            again.0.unregister();
+            tell.send(()).unwrap();
+        });
+        let patience = std::time::Duration::from_secs(60);
+        told.recv_timeout(patience).expect("stuck");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use openssl::error::ErrorStack;
 use crate::error::Error;
 use crate::ffi;
 use crate::job::record::Leaves;
+use crate::job::session_lock;
 use crate::job::thread::current_record;
 use crate::job::thread_token::{abort_if_moved, ThreadToken};
 use crate::job::WaitContextRef;
@@ -106,7 +107,8 @@ impl CurrentJob {
     /// Register what to wait for first. When it returns, see whether that has come, and pause
     /// again if not. While pausing is blocked (`ASYNC_block_pause`, as OpenSSL does around its
     /// locks) it returns at once (H13): in a [`Job`](crate::Job) with an error; a job that C
-    /// started is not told.
+    /// started is not told. So in a callback that libssl makes with the lock of a context's
+    /// sessions held, with an error in any job.
     ///
     /// If the caller breaks H1 and resumes on another thread, the process is aborted.
     ///
@@ -131,6 +133,9 @@ impl CurrentJob {
         self.wait_context()?;
         if std::thread::panicking() {
             return Err(Error::Panicking);
+        }
+        if session_lock::is_held_here() {
+            return Err(Error::PauseBlocked);
         }
         // For a job of ours: its owner is told who paused it.
         if let Some(record) = current_record() {

@@ -15,6 +15,7 @@ mod reap;
 mod reaper;
 mod record;
 mod registration;
+mod session_lock;
 mod stack;
 mod stats;
 mod suspend;

@@ -100,7 +100,9 @@ fn duplicates(fds: &[RawFd]) -> io::Result<Vec<OwnedFd>> {
             duplicate => Some(duplicate),
         }
     };
-    fds.iter().filter_map(duplicate).collect()
+    // A negative number is no descriptor, whatever its engine says.
+    let fds = fds.iter().filter(|fd| **fd >= 0);
+    fds.filter_map(duplicate).collect()
 }
 
 impl Poller {

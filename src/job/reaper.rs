@@ -81,25 +81,49 @@ pub(crate) fn sweep_with(local: &Local, waker: &Waker) {
         return;
     }
     // Taken out, as they may drop jobs, and so bring further orphans, which come next.
-    let mut kept = Vec::new();
-    let mut batch = local.orphans.take();
-    while !batch.is_empty() {
-        for record in batch {
-            // SAFETY: an orphan lives until it is buried.
-            if unsafe { record.as_ref() }.thread != ThreadToken::current() {
-                // This is the child of a fork, and the fibre its parent's (H14).
-                continue;
-            }
-            // SAFETY: an orphan is in flight, and has no owner but this.
-            if unsafe { wind_up(local, record, waker) } {
-                bury(local, record);
-            } else {
-                kept.push(record);
-            }
+    let mut batch = Batch {
+        local,
+        left: local.orphans.take().into_iter(),
+        kept: Vec::new(),
+    };
+    while let Some(record) = batch.next() {
+        // SAFETY: an orphan lives until it is buried.
+        if unsafe { record.as_ref() }.thread != ThreadToken::current() {
+            // This is the child of a fork, and the fibre its parent's (H14).
+            continue;
         }
-        batch = local.orphans.take();
+        // First: wakers may panic.
+        batch.kept.push(record);
+        // SAFETY: an orphan is in flight, and has no owner but this.
+        if unsafe { wind_up(local, record, waker) } {
+            batch.kept.pop();
+            bury(local, record);
+        }
     }
-    local.orphans.replace(kept);
+}
+
+/// Orphans that are being looked at. Those that are left at the end go back, after a panic, too.
+struct Batch<'a> {
+    local: &'a Local,
+    left: std::vec::IntoIter<NonNull<Header>>,
+    kept: Vec<NonNull<Header>>,
+}
+
+impl Batch<'_> {
+    fn next(&mut self) -> Option<NonNull<Header>> {
+        if self.left.len() == 0 {
+            self.left = self.local.orphans.take().into_iter();
+        }
+        self.left.next()
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        let mut orphans = self.local.orphans.borrow_mut();
+        orphans.append(&mut self.kept);
+        orphans.extend(self.left.by_ref());
+    }
 }
 
 fn bury(local: &Local, record: NonNull<Header>) {

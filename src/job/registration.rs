@@ -46,6 +46,10 @@ impl Registrations {
     }
 
     fn watch_one(&mut self, fd: RawFd, register: Register, cx: &mut Context<'_>) -> io::Result<()> {
+        if fd < 0 {
+            // No descriptor, whatever its engine says.
+            return Ok(());
+        }
         let is_readable = || is_readable(fd);
         if let Some(known) = self.registered.iter().position(|(number, _)| *number == fd) {
             match self.registered[known].1.poll_readable(cx, &is_readable) {

@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 
 use crate::ffi;
 use crate::job::record::Leaves;
+use crate::job::session_lock;
 use crate::job::thread::current_record;
 use crate::job::thread_token::{abort_if_moved, ThreadToken};
 use crate::panics::{forget_panic, Payload};
@@ -30,7 +31,9 @@ pub enum SuspendError {
     /// No [`Job`](crate::Job) is running here: nobody could poll the future. So in a job that
     /// libssl started by itself (`SSL_MODE_ASYNC`), and where OpenSSL has no jobs.
     NotInJob,
-    /// Pausing is blocked here (`ASYNC_block_pause`), or this thread unwinds from a panic.
+    /// Pausing is blocked here (`ASYNC_block_pause`), this thread unwinds from a panic, or libssl
+    /// holds the lock of a context's sessions: in the callback for removed sessions, when one makes
+    /// room in the cache or has timed out.
     PauseBlocked,
     /// The job's owner has been dropped, or the future panicked: the job shall come to its end.
     Cancelled,
@@ -65,7 +68,9 @@ impl StdError for SuspendError {}
 /// A crate that sets a thread-local for the duration of a call and puts the former value back
 /// (scoped thread-locals, the entered context of a runtime) relies on calls that end in the reverse
 /// order of their beginning. Those of a job that pauses do not. Do not suspend inside such a call
-/// that the job itself has made: nothing can check that here. (A plain `LocalKey::with` is fine.)
+/// that the job itself has made: nothing can check that here. (A plain `LocalKey::with` is fine.) Nor
+/// in the initial value of a thread-local: another job would find it without a value, give it one
+/// and use that, which the first one then replaces.
 ///
 /// # Errors
 ///
@@ -93,7 +98,7 @@ pub fn suspend<F: Future>(future: F) -> Result<F::Output, SuspendError> {
     if header.cancelled.get() {
         return Err(SuspendError::Cancelled);
     }
-    if std::thread::panicking() {
+    if std::thread::panicking() || session_lock::is_held_here() {
         return Err(SuspendError::PauseBlocked);
     }
     let mut slot = Slot {

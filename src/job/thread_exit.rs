@@ -122,7 +122,7 @@ fn functions() -> Vec<usize> {
 
 /// Calls it with each function on this stack, innermost first, while it says so.
 #[inline(never)]
-fn for_each_function<F: FnMut(usize) -> bool>(mut look: F) {
+pub(super) fn for_each_function<F: FnMut(usize) -> bool>(mut look: F) {
     unsafe extern "C" fn look_at<F: FnMut(usize) -> bool>(
         context: *mut UnwindContext,
         look: *mut c_void,

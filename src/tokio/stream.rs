@@ -2,12 +2,15 @@
 
 use std::fmt;
 
-use openssl::ssl::{Ssl, SslRef};
+use openssl::ssl::{self, Ssl, SslRef};
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::error::Error;
+use crate::tls::Buffer;
 use crate::tokio::channel::Channel;
+use crate::tokio::task_transport::Waiting;
+use crate::trace::HandshakeSpan;
 
 pin_project! {
     /// A TLS stream that any thread may have, as `tokio_openssl::SslStream`: it runs no jobs.
@@ -70,6 +73,16 @@ unsafe impl<S: Send> Send for SslStream<S> {}
 // SAFETY: through `&self` there are only the transport and the `SslRef`, which is `Sync`: `ssl` reads
 // what only `&mut self` changes. Nothing else takes `&self` but `Debug`, which looks at those two.
 unsafe impl<S: Sync> Sync for SslStream<S> {}
+
+/// What the above relies on, of others' types.
+const _: () = {
+    const fn is_send<T: Send>() {}
+    is_send::<Ssl>();
+    is_send::<ssl::Error>();
+    is_send::<Buffer>();
+    is_send::<Waiting>();
+    is_send::<HandshakeSpan>();
+};
 
 impl<S: AsyncRead + AsyncWrite> SslStream<S> {
     /// A stream of this `Ssl` over a transport, before its handshake, which will run where the task

@@ -11,6 +11,7 @@ mod drop;
 mod drop_races;
 mod evidence;
 mod panic;
+mod panic_clones;
 mod panic_wakers;
 mod pool;
 mod queue;

@@ -130,3 +130,27 @@ fn one_that_its_engine_closes_is_kept_open_by_nobody_else() {
         });
     }
 }
+
+/// An engine's descriptor that is none, beside one that is.
+#[test]
+fn one_that_is_no_number_of_a_file_is_left_alone() {
+    struct NoFile;
+    impl std::os::fd::AsRawFd for NoFile {
+        fn as_raw_fd(&self) -> RawFd {
+            openssl_async_jobs::ffi::OSSL_BAD_ASYNC_FD
+        }
+    }
+    for runner in Runner::BOTH {
+        on_a_new_thread(move || {
+            let operation = Operation::new(Tells::Fd);
+            let job = operation.clone();
+            let job = Job::new(move || {
+                set_fd(&KEY, &NoFile);
+                job.run();
+                clear_fd(&KEY);
+            });
+            runner.run(job, |_| operation.complete());
+            operation.assert_resumed_once();
+        });
+    }
+}
