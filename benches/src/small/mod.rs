@@ -1,0 +1,5 @@
+//! The small operations, and the C calls that they stand for: for criterion, and for the report.
+
+pub mod fds;
+pub mod job;
+pub mod wake;

@@ -1,0 +1,102 @@
+//! A table of the report: variants with their values, ratios and goals.
+
+use crate::measure::{Series, Spread};
+
+pub struct Table {
+    pub title: String,
+    pub unit: &'static str,
+    pub series: Vec<Series>,
+    /// Whose values the others are put in relation to.
+    pub base: Option<String>,
+    pub goals: Vec<Goal>,
+    /// The name of its plot's file, without an ending.
+    pub plot: Option<&'static str>,
+}
+
+/// What a measure should reach, and whether it does.
+pub struct Goal {
+    pub text: String,
+    pub value: Spread,
+    pub reached: bool,
+}
+
+impl Table {
+    pub fn new(title: impl Into<String>, unit: &'static str, series: Vec<Series>) -> Table {
+        Table {
+            title: title.into(),
+            unit,
+            series,
+            base: None,
+            goals: Vec::new(),
+            plot: None,
+        }
+    }
+
+    /// Adds the ratio to this variant as a column.
+    pub fn base(mut self, name: impl ToString) -> Table {
+        self.base = Some(name.to_string());
+        self
+    }
+
+    pub fn plot(mut self, name: &'static str) -> Table {
+        self.plot = Some(name);
+        self
+    }
+
+    pub fn get(&self, name: impl ToString) -> Option<&Series> {
+        let name = name.to_string();
+        self.series.iter().find(|series| series.name == name)
+    }
+
+    /// A variant's median is to be this at most.
+    pub fn at_most(mut self, name: impl ToString, most: f64) -> Table {
+        let name = name.to_string();
+        if let Some(value) = self.get(&name).map(Series::spread) {
+            self.goals.push(Goal {
+                text: format!("{name}: at most {most} {}", self.unit),
+                value,
+                reached: value.median <= most,
+            });
+        }
+        self
+    }
+
+    /// A variant's median ratio to another is to be this at least.
+    pub fn at_least_times(self, name: impl ToString, least: f64, than: impl ToString) -> Table {
+        let text = format!(
+            "{}: at least {least} times {}",
+            name.to_string(),
+            than.to_string()
+        );
+        self.times(name, than, text, |ratio| ratio >= least)
+    }
+
+    /// A variant's median ratio to another is to be this at most.
+    pub fn at_most_times(self, name: impl ToString, most: f64, than: impl ToString) -> Table {
+        let text = format!(
+            "{}: at most {most} times {}",
+            name.to_string(),
+            than.to_string()
+        );
+        self.times(name, than, text, |ratio| ratio <= most)
+    }
+
+    fn times(
+        mut self,
+        name: impl ToString,
+        than: impl ToString,
+        text: String,
+        reached: impl Fn(f64) -> bool,
+    ) -> Table {
+        if let (Some(one), Some(other)) = (self.get(name), self.get(than)) {
+            let value = one.ratio(other);
+            let reached = reached(value.median);
+            self.goals.push(Goal {
+                text,
+                value,
+                reached,
+            });
+        }
+        self
+    }
+}
