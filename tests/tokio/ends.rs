@@ -47,7 +47,7 @@ pub fn on_many_threads<T>(test: impl Future<Output = T>) -> T {
 
 /// A test that hangs fails.
 pub async fn in_time<T>(test: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(60), test)
+    tokio::time::timeout(Duration::from_secs(300), test)
         .await
         .expect("stuck")
 }
