@@ -41,7 +41,8 @@ impl Wake for Shared {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.woken.store(true, Ordering::SeqCst);
+        // A swap: what earlier wakers have done is seen, too, by who finds it.
+        self.woken.swap(true, Ordering::SeqCst);
         if self.asleep.swap(false, Ordering::SeqCst) {
             self.interrupt.set();
         }

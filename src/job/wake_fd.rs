@@ -35,7 +35,8 @@ impl WakeFd {
         let set = self.set.load(Ordering::SeqCst) && self.end.reader().read(&mut [0; 64]).is_ok();
         if set {
             // After the reading: who finds it set in between writes nothing, and is seen below.
-            self.set.store(false, Ordering::SeqCst);
+            // A swap, so that all that those who set it have done is seen; a store promises nothing.
+            self.set.swap(false, Ordering::SeqCst);
         }
         set
     }

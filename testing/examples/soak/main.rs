@@ -47,9 +47,10 @@ fn main() {
     println!("seed {seed}, {seconds} s");
     let end = Instant::now() + Duration::from_secs(seconds);
 
+    let before = Usage::now();
     let warm_up = Duration::from_secs(seconds.div_ceil(10).min(20));
     round::run(seed, warm_up).print("warm-up");
-    let start = Usage::now();
+    let start = Usage::warm(&before);
     println!("start:   {start}");
     let mut total = round::Figures::default();
     for number in 1.. {

@@ -39,13 +39,22 @@ impl Usage {
         }
     }
 
-    /// When threads that were told to end have ended: the runtime does not say so.
+    /// After the first round: with the threads of before, and the two that stay, the engine's device
+    /// and the crate's for wait fds.
+    pub fn warm(before: &Usage) -> Usage {
+        Usage::when(|now| now.threads == before.threads + 2)
+    }
+
     pub fn settled(start: &Usage) -> Usage {
+        Usage::when(|now| (now.fds, now.threads) == (start.fds, start.threads))
+    }
+
+    /// When threads that were told to end have ended: the runtime does not say so.
+    fn when(is_so: impl Fn(&Usage) -> bool) -> Usage {
         let patience = Instant::now() + Duration::from_secs(30);
         loop {
             let now = Usage::now();
-            let settled = (now.fds, now.threads) == (start.fds, start.threads);
-            if settled || Instant::now() > patience {
+            if is_so(&now) || Instant::now() > patience {
                 return now;
             }
             thread::sleep(Duration::from_millis(10));
