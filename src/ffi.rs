@@ -23,6 +23,8 @@
 // The C names and their manual pages are the documentation of these items.
 #![allow(missing_docs, non_camel_case_types)]
 
+#[cfg(ossl340)]
+use libc::time_t;
 use libc::{c_int, c_long, c_void, size_t};
 use openssl_sys::SSL;
 use openssl_sys::SSL_CTX;
@@ -207,5 +209,5 @@ extern "C" {
 
 #[cfg(ossl340)]
 extern "C" {
-    pub fn SSL_CTX_flush_sessions_ex(ctx: *mut SSL_CTX, tm: libc::time_t);
+    pub fn SSL_CTX_flush_sessions_ex(ctx: *mut SSL_CTX, tm: time_t);
 }

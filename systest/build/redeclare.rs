@@ -23,6 +23,7 @@ const LIBC: &[(&str, &str)] = &[
     ("c_ulong", "unsigned long"),
     ("c_void", "void"),
     ("size_t", "size_t"),
+    ("time_t", "time_t"),
 ];
 
 /// The items of `ffi.rs`.
