@@ -151,8 +151,9 @@ impl Poller {
             let ready = fds[1..].iter().zip(&owners);
             for (_, token) in ready.filter(|(fd, _)| is_ready(fd)) {
                 // Once; it may be another watch of the same job by now, which asks again then.
-                let watched = lock(&self.watches).remove(token);
-                if watched.is_some() {
+                // Closed before the lock is let go: who forgets it knows that nobody has it (H9).
+                let watched = lock(&self.watches).remove(token).map(drop).is_some();
+                if watched {
                     token.wake();
                 }
             }

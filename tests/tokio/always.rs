@@ -9,7 +9,7 @@ use openssl_async_jobs::tokio::{LocalSslStream, SslStream};
 use openssl_async_jobs::{AsyncPolicy, CurrentJob};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::each::{opened, Peer, Stream};
+use super::each::{Peer, Stream};
 use super::ends::{client, on_one_thread, server, server_context};
 use super::polled::poll_now;
 use super::wire::{wires, Wire};
@@ -36,8 +36,20 @@ fn record() {
 }
 
 async fn open() -> (LocalSslStream<Wire>, Peer) {
-    let (mut stream, peer) = opened::<LocalSslStream<Wire>>(AsyncPolicy::Always).await;
-    on_each_record(stream.ssl_mut().unwrap(), record);
+    let (here, there) = wires();
+    let ctx = server_context(|_ctx| {
+        #[cfg(ossl111)]
+        _ctx.set_num_tickets(0).unwrap();
+    });
+    let mut ssl = server(&ctx);
+    // Before the handshake: from 3.2 on libssl's records take it from there.
+    on_each_record(&mut ssl, record);
+    let mut stream = LocalSslStream::new(ssl, here).unwrap();
+    stream.set_policy(AsyncPolicy::Always);
+    let mut peer: Peer = Stream::over(client(), there, AsyncPolicy::Always);
+    let (accepted, connected) = tokio::join!(stream.accepts(), peer.connects());
+    accepted.unwrap();
+    connected.unwrap();
     (stream, peer)
 }
 
