@@ -64,10 +64,10 @@ pin_project! {
     }
 }
 
-// SAFETY: a channel that has left its thread (`Connection::leave_thread`, which both constructors
-// call) has no job in flight and starts none (H1), as nothing of this type sets its policy. All that
-// it has of `Rc` and `Cell` is its own, without clones elsewhere, so it goes along; an `Ssl`, the
-// wakers, errors and buffers are `Send`.
+// All that a channel has of `Rc` and `Cell` is its own, without clones elsewhere, and so goes along:
+// `leave_thread` sees to that, and a new one has shared nothing yet.
+// SAFETY: no job is in flight and none comes (H1): the policy is `Never` (`leave_thread`, `new`), and
+// nothing of this type sets it. What else it has is `Send`, as is asserted below.
 unsafe impl<S: Send> Send for SslStream<S> {}
 
 // SAFETY: through `&self` there are only the transport and the `SslRef`, which is `Sync`: `ssl` reads
