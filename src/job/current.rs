@@ -7,7 +7,7 @@ use openssl::error::ErrorStack;
 
 use crate::error::Error;
 use crate::ffi;
-use crate::job::record::Leaves;
+use crate::job::record::{Header, Leaves};
 use crate::job::session_lock;
 use crate::job::thread::current_record;
 use crate::job::thread_token::{abort_if_moved, ThreadToken};
@@ -130,19 +130,21 @@ impl CurrentJob {
     /// # let_others_run().unwrap();
     /// ```
     pub fn pause(&self) -> Result<(), Error> {
-        self.wait_context()?;
+        let own = self.own();
+        if own.is_none() {
+            self.wait_context()?;
+        }
         if std::thread::panicking() {
             return Err(Error::Panicking);
         }
-        if session_lock::is_held_here() {
+        if session_lock::is_held_here(own) {
             return Err(Error::PauseBlocked);
         }
         // For a job of ours: its owner is told who paused it.
-        if let Some(record) = current_record() {
-            // SAFETY: the running job's record, which lives until its closure has returned.
-            unsafe { record.as_ref() }.leaves.set(Leaves::Yield);
+        if let Some(header) = own {
+            header.leaves.set(Leaves::Yield);
         }
-        let before = ThreadToken::current();
+        let before = own.map_or_else(ThreadToken::current, |header| header.thread);
         // SAFETY: a job is running, with a wait context, which ASYNC_pause_job reads when it is
         // resumed. Frames below may be left for good (H3), which is a leak of what they own.
         let paused = unsafe { ffi::ASYNC_pause_job() };
@@ -150,17 +152,27 @@ impl CurrentJob {
         if paused != 1 {
             return Err(ErrorStack::get().into());
         }
-        // SAFETY: as above. The owner takes it when it sees the pause.
-        let left = current_record()
-            .map(|record| unsafe { record.as_ref() }.leaves.replace(Leaves::Nothing));
-        match left {
+        // The owner takes it when it sees the pause.
+        match own.map(|header| header.leaves.replace(Leaves::Nothing)) {
             Some(Leaves::Yield) => Err(Error::PauseBlocked),
             _ => Ok(()),
         }
     }
 
+    /// The record of this job, if it is one of ours and the one running.
+    fn own(&self) -> Option<&Header> {
+        let number = self.record?;
+        // SAFETY: the running job's record, which lives until its closure has returned; this handle
+        // is used in it.
+        let header = unsafe { current_record()?.as_ref() };
+        (header.id == number).then_some(header)
+    }
+
     /// This job, if it is the one running.
     fn check(&self) -> Result<NonNull<ffi::ASYNC_JOB>, Error> {
+        if self.own().is_some() {
+            return Ok(self.job);
+        }
         running()
             .filter(|job| *job == self.job && record() == self.record)
             .ok_or(Error::NotInJob)

@@ -1,25 +1,20 @@
-//! A job's way from its start to its end: how it is started, what it waits for, and when it is
-//! resumed (H5, H6, H10, H12).
+//! A job's way from its start to its end: what it waits for, and when it is resumed (H5, H6, H10).
 
 use std::os::fd::RawFd;
 use std::ptr::{self, NonNull};
 use std::task::{Context, Poll};
 
-use libc::{c_int, c_void};
 use openssl::error::ErrorStack;
 
 use crate::ffi;
-use crate::job::pool::is_capable;
-use crate::job::queue::Ticket;
+use crate::job::admission::{admit, not_started, Admitted};
+use crate::job::errors::Errors;
+use crate::job::in_flight::Paused;
 use crate::job::reaper;
-use crate::job::record::{keep_panic, run_closure, Flight, Header, Leaves, Paused, State};
-use crate::job::registration::Registrations;
-use crate::job::thread::{count, in_job, with, Local, Waiter};
-use crate::job::thread_exit::{self, may_resume_here};
-use crate::job::thread_token::ThreadToken;
+use crate::job::record::{keep_panic, Header, Leaves, State};
+use crate::job::thread::{count, in_job, with, Local};
 use crate::job::wait_set::{Evidence, PausedBy};
 use crate::panics::quietly;
-use crate::trace::Since;
 
 /// What came of starting or resuming.
 pub(super) enum Switched {
@@ -31,207 +26,87 @@ pub(super) enum Switched {
 
 /// Goes on with a job as far as it gets: ready once its output or its panic is in the record.
 ///
+/// Inlined, as `switch` is: a processor predicts no return that comes after a switch between
+/// stacks, so the fewer there are the better.
+///
 /// # Safety
 ///
 /// A live record, and its owner's call: nobody else polls it.
+#[inline]
 pub(crate) unsafe fn poll(record: NonNull<Header>, cx: &mut Context<'_>) -> Poll<()> {
     // SAFETY: alive.
     let header = unsafe { record.as_ref() };
     assert_here(header);
     with(|local| {
         reaper::sweep(local);
-        let started = match &*header.state.borrow() {
+        let mut paused = match &*header.state.borrow() {
             State::New | State::Waiting(_) | State::Granted => false,
             State::InFlight(_) => true,
             State::Finished => return Poll::Ready(()),
             State::Spent => panic!("a Job was polled after it had given its output"),
         };
-        let switched = match started {
+        let mut thread = Thread::Unknown;
+        if paused {
+            assert_outside_jobs();
+        } else {
             // SAFETY: a new record, and its owner.
-            false => match unsafe { start(local, record, cx) } {
-                Poll::Ready(switched) => switched,
-                Poll::Pending => return Poll::Pending,
-            },
-            true => Switched::Paused,
+            match unsafe { admit(local, record, cx) } {
+                Admitted::Yes => {}
+                Admitted::Later => return Poll::Pending,
+                Admitted::Done => return Poll::Ready(()),
+            }
+            // What its fibre will refer to is there as this poll begins.
+            thread = Thread::Lives;
+        }
+        // From pause to pause while there is evidence.
+        let polled = loop {
+            if paused {
+                // SAFETY: paused, and its owner.
+                match unsafe { may_resume(local, record, &mut thread, cx) } {
+                    Resume::Now => {}
+                    Resume::Later => break Poll::Pending,
+                    Resume::Never => panic_at_the_end(),
+                }
+            }
+            // SAFETY: in flight and not running; with evidence, if it has paused.
+            match unsafe { switch(local, record) } {
+                Switched::Finished => break Poll::Ready(()),
+                Switched::Paused => paused = true,
+                // SAFETY: a new record, and its owner.
+                Switched::NotStarted => return unsafe { not_started(local, record, cx) },
+            }
         };
-        // SAFETY: in flight, and its owner.
-        let polled = unsafe { go_on(local, record, switched, started, cx) };
         // What the job has dropped inside is seen to now.
         reaper::sweep(local);
         polled
     })
 }
 
-/// Refuses what `!Send` keeps safe code from (H1, H14).
-#[track_caller]
-pub(crate) fn assert_here(header: &Header) {
+#[inline]
+fn assert_outside_jobs() {
     assert!(
-        header.thread == ThreadToken::current(),
-        "a Job was used on another thread, or in another process, than the one that made it"
+        !in_job(),
+        "a Job in flight was polled inside another job, where OpenSSL cannot resume it: give \
+         it to `suspend` there"
     );
 }
 
-/// # Safety
-///
-/// As [`poll`]; the closure has not run.
-unsafe fn start(local: &Local, record: NonNull<Header>, cx: &mut Context<'_>) -> Poll<Switched> {
-    // SAFETY: alive.
-    let header = unsafe { record.as_ref() };
-    local.prepare();
-    if in_job() || !is_capable() || !thread_exit::is_known() {
-        // As libssl does (H5).
-        leave_queue(local, header);
-        // SAFETY: the closure has not run.
-        unsafe { run_inline(record) };
-        return Poll::Ready(Switched::Finished);
-    }
-    if !reserve(local, record, cx) {
-        return Poll::Pending;
-    }
-    if let (Some(stack), Some(wait_set)) = (
-        local.take_stack(),
-        local.take_wait_set(header.owner.as_ref()),
-    ) {
-        wait_set.begin();
-        header.state.replace(State::InFlight(Flight {
-            job: ptr::null_mut(),
-            stack,
-            wait_set,
-            paused: Paused::Running,
-            watched: false,
-            registered: Registrations::default(),
-            since: Since::now(),
-        }));
-        // SAFETY: in flight, not running.
-        match unsafe { switch(local, record) } {
-            Switched::NotStarted => {}
-            started => return Poll::Ready(started),
-        }
-        if let State::InFlight(flight) = header.state.replace(State::New) {
-            local.keep(flight.stack, flight.wait_set, header.owner.as_ref());
-        }
-    }
-    // Jobs of libssl's own have taken what the pool has, or memory is out. When one of ours ends
-    // there may be room again.
-    if local.in_flight.get() > 1 {
-        local.in_flight.set(local.in_flight.get() - 1);
-        let waker = cx.waker().clone();
-        // It has had its turn already.
-        enqueue(record, || {
-            let waiter = Waiter { record, waker };
-            local.queue.borrow_mut().push_front(waiter)
-        });
-        return Poll::Pending;
-    }
-    quietly(|| log::warn!("no job can be started on this thread: an operation runs synchronously"));
-    // SAFETY: the closure has not run.
-    unsafe { run_inline(record) };
-    // Others may wait for the same.
-    local.release();
-    Poll::Ready(Switched::Finished)
+#[cold]
+fn panic_at_the_end() -> ! {
+    panic!(
+        "a Job in flight was polled while its thread destroys its thread-locals, or on a stack \
+         that is not the thread's: finish or drop it before its thread ends"
+    )
 }
 
-/// Has a free job, or a place in the queue for one.
-fn reserve(local: &Local, record: NonNull<Header>, cx: &mut Context<'_>) -> bool {
-    // SAFETY: alive.
-    let header = unsafe { record.as_ref() };
-    let waiting = match &*header.state.borrow() {
-        State::Waiting(ticket) => Some(*ticket),
-        State::Granted => {
-            local.use_grant();
-            return true;
-        }
-        _ => None,
-    };
-    if let Some(ticket) = waiting {
-        // Wakers are somebody's code: cloned before the queue is borrowed, and dropped after.
-        let mut waker = cx.waker().clone();
-        if let Some(waiter) = local.queue.borrow_mut().get_mut(ticket) {
-            std::mem::swap(&mut waiter.waker, &mut waker);
-        }
-        quietly(|| drop(waker));
-        return false;
-    }
-    if local.acquire() {
-        return true;
-    }
-    let waker = cx.waker().clone();
-    enqueue(record, || {
-        local.queue.borrow_mut().push(Waiter { record, waker })
-    });
-    // The clone is somebody's code, and a job may have ended in it.
-    local.grant();
-    false
-}
-
-fn enqueue(record: NonNull<Header>, push: impl FnOnce() -> Ticket) {
-    let ticket = push();
-    // SAFETY: alive.
-    unsafe { record.as_ref() }
-        .state
-        .replace(State::Waiting(ticket));
-}
-
-/// For a job that does not start after all.
-pub(crate) fn leave_queue(local: &Local, header: &Header) {
-    match header.state.replace(State::New) {
-        State::Waiting(ticket) => {
-            let waiter = local.queue.borrow_mut().remove(ticket);
-            quietly(|| drop(waiter));
-        }
-        State::Granted => local.return_grant(),
-        _ => {}
-    }
-}
-
-/// # Safety
-///
-/// A live record whose closure has not run.
-unsafe fn run_inline(record: NonNull<Header>) {
-    // SAFETY: the caller's.
-    unsafe { run_closure(record) };
-    // SAFETY: alive.
-    unsafe { record.as_ref() }.state.replace(State::Finished);
-}
-
-/// From pause to pause while there is evidence.
-///
-/// # Safety
-///
-/// As [`poll`], and what the last switch answered; `paused_before` unless that was in this poll.
-unsafe fn go_on(
-    local: &Local,
-    record: NonNull<Header>,
-    mut switched: Switched,
-    paused_before: bool,
-    cx: &mut Context<'_>,
-) -> Poll<()> {
-    let mut thread = match paused_before {
-        true => Thread::Unknown,
-        // What its fibre may refer to has been there since this poll began.
-        false => Thread::Lives,
-    };
-    loop {
-        if let Switched::Finished = switched {
-            return Poll::Ready(());
-        }
-        assert!(
-            !in_job(),
-            "a Job in flight was polled inside another job, where OpenSSL cannot resume it: give \
-             it to `suspend` there"
-        );
-        // SAFETY: paused, and its owner.
-        match unsafe { may_resume(local, record, &mut thread, cx) } {
-            Resume::Now => {}
-            Resume::Later => return Poll::Pending,
-            Resume::Never => panic!(
-                "a Job in flight was polled while its thread destroys its thread-locals, or on a \
-                 stack that is not the thread's: finish or drop it before its thread ends"
-            ),
-        }
-        // SAFETY: paused.
-        switched = unsafe { switch(local, record) };
-    }
+/// Refuses what `!Send` keeps safe code from (H1, H14).
+#[track_caller]
+#[inline]
+pub(crate) fn assert_here(header: &Header) {
+    assert!(
+        header.thread.is_current(),
+        "a Job was used on another thread, or in another process, than the one that made it"
+    );
 }
 
 pub(super) enum Resume {
@@ -253,7 +128,7 @@ pub(super) enum Thread {
 impl Thread {
     pub(super) fn lives(&mut self, local: &Local) -> bool {
         if let Thread::Unknown = self {
-            *self = match !local.ending.get() && may_resume_here() {
+            *self = match !local.ending.get() && local.sentinel.may_resume() {
                 true => Thread::Lives,
                 false => Thread::Ends,
             };
@@ -336,12 +211,23 @@ fn await_completion(header: &Header, by: PausedBy, cx: &mut Context<'_>) -> bool
     false
 }
 
+/// [`switch`], where it need not be inlined.
+///
+/// # Safety
+///
+/// As [`switch`].
+pub(super) unsafe fn go_on(local: &Local, record: NonNull<Header>) -> Switched {
+    // SAFETY: the caller's.
+    unsafe { switch(local, record) }
+}
+
 /// Starts or resumes the job, until it pauses or ends.
 ///
 /// # Safety
 ///
-/// A live record in flight that is not running, outside any job, with evidence.
-pub(super) unsafe fn switch(local: &Local, record: NonNull<Header>) -> Switched {
+/// A live record in flight that is not running, outside any job; with evidence, if it has paused.
+#[inline(always)]
+unsafe fn switch(local: &Local, record: NonNull<Header>) -> Switched {
     // SAFETY: alive.
     let header = unsafe { record.as_ref() };
     let (mut job, wait_context, mut since) = match &mut *header.state.borrow_mut() {
@@ -360,8 +246,8 @@ pub(super) unsafe fn switch(local: &Local, record: NonNull<Header>) -> Switched 
     }
     header.notifier_taken.set(false);
     // The queue of errors is the thread's: each side has its own.
-    let owners = take_errors();
-    put_errors(header.errors.take());
+    let owners = Errors::take();
+    header.errors.take().put();
 
     let mut ret = 0;
     let mut arg = record;
@@ -373,7 +259,7 @@ pub(super) unsafe fn switch(local: &Local, record: NonNull<Header>) -> Switched 
             &mut job,
             wait_context,
             &mut ret,
-            Some(trampoline),
+            Some(header.entry()),
             ptr::from_mut(&mut arg).cast(),
             size_of::<NonNull<Header>>(),
         )
@@ -383,7 +269,7 @@ pub(super) unsafe fn switch(local: &Local, record: NonNull<Header>) -> Switched 
             if !resumed {
                 count(&local.counts.started);
             }
-            put_errors(owners);
+            owners.put();
             finish(local, header);
             Switched::Finished
         }
@@ -392,6 +278,7 @@ pub(super) unsafe fn switch(local: &Local, record: NonNull<Header>) -> Switched 
                 count(&local.counts.started);
             }
             count(&local.counts.paused);
+            local.sentinel.note_pause();
             // First: from here on it is known as paused, whatever a logger does.
             note_pause(header, job);
             quietly(|| log::debug!("pause {record:p}"));
@@ -399,7 +286,7 @@ pub(super) unsafe fn switch(local: &Local, record: NonNull<Header>) -> Switched 
             if let State::InFlight(flight) = &mut *header.state.borrow_mut() {
                 flight.since = since;
             }
-            put_errors(owners);
+            owners.put();
             Switched::Paused
         }
         // Not started, or memory is out; what was in flight cannot be resumed any more, ever.
@@ -409,7 +296,7 @@ pub(super) unsafe fn switch(local: &Local, record: NonNull<Header>) -> Switched 
         }
         _ => {
             drop(ErrorStack::get());
-            put_errors(owners);
+            owners.put();
             Switched::NotStarted
         }
     }
@@ -421,8 +308,7 @@ fn finish(local: &Local, header: &Header) {
     local.release();
     // Last: clean-ups of wait fds are somebody's code, and may run jobs.
     if let State::InFlight(flight) = flight {
-        drop(flight.registered); // before the wait context (H9)
-        local.keep(flight.stack, flight.wait_set, header.owner.as_ref());
+        local.keep(flight, header.owner.as_ref());
     }
 }
 
@@ -439,35 +325,7 @@ fn note_pause(header: &Header, job: *mut ffi::ASYNC_JOB) {
         flight.paused = paused;
         flight.registered.follow(&flight.wait_set);
     }
-    header.errors.set(take_errors());
-}
-
-/// Takes what is in OpenSSL's queue of errors.
-fn take_errors() -> Option<ErrorStack> {
-    Some(ErrorStack::get()).filter(|errors| !errors.errors().is_empty())
-}
-
-fn put_errors(errors: Option<ErrorStack>) {
-    if let Some(errors) = errors {
-        errors.put();
-    }
-}
-
-/// The job's function, on OpenSSL's bare 32 KiB: goes to the guarded stack at once (H4).
-unsafe extern "C" fn trampoline(arg: *mut c_void) -> c_int {
-    // SAFETY: OpenSSL's copy of what `switch` passed.
-    let record: NonNull<Header> = unsafe { arg.cast::<NonNull<Header>>().read() };
-    // SAFETY: alive until the job has ended.
-    let header = unsafe { record.as_ref() };
-    let bounds = match &*header.state.borrow() {
-        State::InFlight(flight) => flight.stack.bounds(),
-        _ => return 0,
-    };
-    corosensei::on_stack(bounds, || {
-        // SAFETY: the job's first and only run. It does not unwind (H10).
-        unsafe { run_closure(record) }
-    });
-    1
+    header.errors.set(Errors::take());
 }
 
 /// Appends the wait fds that a paused job waits for.

@@ -1,10 +1,14 @@
 //! Jobs: closures that may be paused, the thread's pool of them, and the side of whoever pauses
 //! one.
 
+mod admission;
 mod block_on;
 mod completion;
 mod current;
+mod destructors;
+mod errors;
 mod flight;
+mod in_flight;
 mod notifier;
 mod owner;
 mod parker;
@@ -15,6 +19,8 @@ mod reap;
 mod reaper;
 mod record;
 mod registration;
+mod return_addresses;
+mod sentinel;
 mod session_lock;
 mod stack;
 mod stats;

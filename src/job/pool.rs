@@ -8,8 +8,9 @@ use openssl::error::ErrorStack;
 
 use crate::error::Error;
 use crate::ffi;
+use crate::job::in_flight::{Flight, Flights};
 use crate::job::reaper;
-use crate::job::stack::{self, JobStack};
+use crate::job::stack;
 use crate::job::thread::{in_job, with, Settings};
 
 /// Whether OpenSSL can run asynchronous jobs on this platform (`ASYNC_is_capable`).
@@ -174,7 +175,7 @@ impl JobPoolBuilder {
     /// [`Error::PoolSize`] says which size is wrong; [`Error::PoolAlreadyInitialized`] if this
     /// thread has a pool already, made by this function or with a [`Job`](crate::Job), or is inside
     /// a job. A pool that OpenSSL made with a job of its own (`SSL_MODE_ASYNC`) cannot be seen; it
-    /// would be leaked (H11). [`Error::Io`] if there is no memory for the stacks to make now.
+    /// would be leaked (H11). [`Error::Io`] if there is no memory for the jobs to make now.
     ///
     /// ```
     /// use openssl_async_jobs::{Error, JobPool};
@@ -192,9 +193,9 @@ impl JobPoolBuilder {
             if local.initialized.get() || in_job() {
                 return Err(Error::PoolAlreadyInitialized);
             }
-            let stacks = (0..init)
-                .map(|_| JobStack::new(self.settings.stack_size))
-                .collect::<Result<Vec<_>, _>>()?;
+            let flights = (0..init)
+                .map(|_| Flight::new(self.settings.stack_size))
+                .collect::<Result<Flights, _>>()?;
             // SAFETY: may be called at any time outside a job; the first time on this thread as
             // far as this crate knows (H11), else it leaks the thread's former pool.
             if unsafe { ffi::ASYNC_init_thread(max, init) } != 1 {
@@ -202,7 +203,7 @@ impl JobPoolBuilder {
             }
             local.prepare();
             local.settings.set(self.settings);
-            local.stacks.replace(stacks);
+            local.kept.preallocate(flights);
             Ok(())
         })
     }

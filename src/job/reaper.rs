@@ -68,11 +68,16 @@ pub(crate) fn abandon(local: &Local) {
 }
 
 /// Looks after the orphans that can go on. Called with whatever jobs do on this thread.
+#[inline]
 pub(crate) fn sweep(local: &Local) {
     if !local.orphans.borrow().is_empty() {
-        let waker = local.reaper_waker().unwrap_or_else(noop_waker);
-        sweep_with(local, &waker);
+        sweep_some(local);
     }
+}
+
+fn sweep_some(local: &Local) {
+    let waker = local.reaper_waker().unwrap_or_else(noop_waker);
+    sweep_with(local, &waker);
 }
 
 /// [`sweep`], and has the waker woken when another of them can go on.
@@ -88,7 +93,7 @@ pub(crate) fn sweep_with(local: &Local, waker: &Waker) {
     };
     while let Some(record) = batch.next() {
         // SAFETY: an orphan lives until it is buried.
-        if unsafe { record.as_ref() }.thread != ThreadToken::current() {
+        if !unsafe { record.as_ref() }.thread.is_current() {
             // This is the child of a fork, and the fibre its parent's (H14).
             continue;
         }

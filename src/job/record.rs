@@ -6,22 +6,18 @@
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::ptr::NonNull;
-use std::task::Context;
 
-use openssl::error::ErrorStack;
+use libc::{c_int, c_void};
 
-use crate::ffi;
+use crate::job::errors::Errors;
+use crate::job::in_flight::Flight;
 use crate::job::owner::Owner;
-use crate::job::poller;
 use crate::job::queue::Ticket;
-use crate::job::registration::{Register, Registrations};
-use crate::job::stack::JobStack;
+use crate::job::registration::Register;
 use crate::job::suspend::Parked;
 use crate::job::thread::{with, Local};
 use crate::job::thread_token::ThreadToken;
-use crate::job::wait_set::{PausedBy, WaitSet};
 use crate::panics::{forget_panic, Payload};
-use crate::trace::Since;
 
 /// The part of a record that is the same for every closure.
 pub(crate) struct Header {
@@ -47,7 +43,7 @@ pub(crate) struct Header {
     pub(crate) panic: Cell<Option<Payload>>,
     /// What was in the thread's error queue when the job paused. It is the thread's in OpenSSL, and
     /// would be taken for the errors of whoever runs next.
-    pub(crate) errors: Cell<Option<ErrorStack>>,
+    pub(crate) errors: Cell<Errors>,
 }
 
 /// Who watches a paused job's wait fds, and has it polled when one is readable.
@@ -80,66 +76,18 @@ pub(crate) enum State {
     Waiting(Ticket),
     /// A free job is kept for it.
     Granted,
-    InFlight(Flight),
+    InFlight(Box<Flight>),
     /// The output, or a panic, is there.
     Finished,
     /// It was taken.
     Spent,
 }
 
-/// What a job has from its start to its end.
-pub(crate) struct Flight {
-    pub(crate) job: *mut ffi::ASYNC_JOB,
-    pub(crate) stack: JobStack,
-    pub(crate) wait_set: WaitSet,
-    pub(crate) paused: Paused,
-    /// Whether the poller thread watches its wait fds.
-    pub(crate) watched: bool,
-    /// Those of them that a reactor has.
-    pub(crate) registered: Registrations,
-    /// The last pause or resume.
-    pub(crate) since: Since,
-}
-
-impl Flight {
-    /// Has the waker called when one of its wait fds is readable.
-    pub(crate) fn watch(&mut self, watcher: Watcher, cx: &mut Context<'_>) {
-        match watcher {
-            Watcher::Owner => return,
-            Watcher::Reactor(register) => {
-                if self.registered.watch(&self.wait_set, register, cx).is_ok() {
-                    return;
-                }
-                // No runtime here, or none that watches file descriptors.
-                self.registered.clear();
-            }
-            Watcher::Crate => {}
-        }
-        self.watched = true;
-        poller::watch(&self.wait_set);
-    }
-
-    /// Before the job goes on, or its token is another.
-    pub(crate) fn unwatch(&mut self) {
-        if std::mem::take(&mut self.watched) {
-            poller::forget(&self.wait_set);
-        }
-    }
-}
-
-/// What a job in flight waits for. Nothing while it runs.
-#[derive(Clone, Copy)]
-pub(crate) enum Paused {
-    Running,
-    /// For its wait set.
-    Completion(PausedBy),
-    /// For its turn: it left nothing to wait for, or its device was busy.
-    Turn,
-    /// For a future.
-    Future(NonNull<dyn Parked>),
-}
+/// A job's function, as C calls it.
+type Entry = unsafe extern "C" fn(*mut c_void) -> c_int;
 
 struct VTable {
+    enter: Entry,
     run: unsafe fn(NonNull<Header>),
     take: unsafe fn(NonNull<Header>, *mut ()),
     free: unsafe fn(NonNull<Header>),
@@ -166,6 +114,7 @@ impl Header {
         let record = Box::new(Record {
             header: Header {
                 vtable: &VTable {
+                    enter: enter::<F, T>,
                     run: run::<F, T>,
                     take: take::<F, T>,
                     free: free::<F, T>,
@@ -180,11 +129,17 @@ impl Header {
                 watcher: Cell::new(Watcher::Crate),
                 cancelled: Cell::new(false),
                 panic: Cell::new(None),
-                errors: Cell::new(None),
+                errors: Cell::default(),
             },
             body: UnsafeCell::new(Body::<F, T>::Closure(closure)),
         });
         NonNull::from(Box::leak(record)).cast()
+    }
+
+    /// The function to start the job with. Its argument is a pointer to a `NonNull<Header>`, this
+    /// one, which is alive and in flight until it has returned.
+    pub(crate) fn entry(&self) -> Entry {
+        self.vtable.enter
     }
 }
 
@@ -232,6 +187,25 @@ pub(crate) unsafe fn free_record(record: NonNull<Header>) {
     unsafe { (record.as_ref().vtable.free)(record) }
 }
 
+/// On OpenSSL's bare 32 KiB: goes to the guarded stack at once (H4). Generic, so that the closure may
+/// be inlined here: no processor predicts the returns of a fibre that has paused.
+unsafe extern "C" fn enter<F: FnOnce() -> T, T>(arg: *mut c_void) -> c_int {
+    // SAFETY: OpenSSL's copy of what the owner passed.
+    let record = unsafe { arg.cast::<NonNull<Header>>().read() };
+    // SAFETY: alive until the job has ended.
+    let header = unsafe { record.as_ref() };
+    let bounds = match &*header.state.borrow() {
+        State::InFlight(flight) => flight.stack.bounds(),
+        _ => return 0,
+    };
+    corosensei::on_stack(bounds, || {
+        // SAFETY: the job's first and only run. It does not unwind (H10).
+        unsafe { run::<F, T>(record) }
+    });
+    1
+}
+
+#[inline]
 unsafe fn run<F: FnOnce() -> T, T>(record: NonNull<Header>) {
     let record = record.cast::<Record<F, T>>();
     // SAFETY: a live record of this type; nobody else touches the body while the closure runs.

@@ -7,10 +7,13 @@
 //! `ASYNC_block_pause`, and calls it elsewhere), so its functions are looked for on the stack.
 
 use std::ffi::CStr;
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use crate::ffi;
-use crate::job::thread_exit::for_each_function;
+use crate::job::record::{Header, State};
+use crate::job::return_addresses::Code;
+use crate::job::thread_exit::{extent, for_each_function};
 
 /// The functions that call back with the lock held.
 const NAMES: [&CStr; 3] = [
@@ -19,38 +22,64 @@ const NAMES: [&CStr; 3] = [
     c"SSL_CTX_flush_sessions_ex",
 ];
 
-/// Asked before a pause. It takes some microseconds.
-pub(crate) fn is_held_here() -> bool {
+/// Asked before a pause, in this job if it is one of ours.
+pub(crate) fn is_held_here(job: Option<&Header>) -> bool {
     let holders = holders();
+    // Nearly always the answer is no, and this is quick.
+    let stack = job.and_then(own_stack);
+    if stack.is_some_and(|stack| !holders.code.may_return_to(stack)) {
+        return false;
+    }
+    // The other way takes some microseconds.
     let mut held = false;
     for_each_function(|function| {
-        held = function != 0 && holders.contains(&function);
+        held = function != 0 && holders.functions.contains(&function);
         !held
     });
     held
 }
 
-fn holders() -> &'static [usize] {
-    static HOLDERS: OnceLock<Vec<usize>> = OnceLock::new();
+/// What the running job's closure is on.
+fn own_stack(job: &Header) -> Option<Range<usize>> {
+    match &*job.state.try_borrow().ok()? {
+        State::InFlight(flight) => Some(flight.stack.range()),
+        _ => None,
+    }
+}
+
+struct Holders {
+    functions: Vec<usize>,
+    /// Of those the unwinder knows.
+    code: Code,
+}
+
+fn holders() -> &'static Holders {
+    static HOLDERS: OnceLock<Holders> = OnceLock::new();
     HOLDERS.get_or_init(|| {
         #[cfg(not(ossl340))]
         let flush = ffi::SSL_CTX_flush_sessions as *const () as usize;
         #[cfg(ossl340)]
         let flush = ffi::SSL_CTX_flush_sessions_ex as *const () as usize;
         // Where libssl is linked in; else the address may be that of a stub.
-        let mut holders = vec![
+        let mut functions = vec![
             openssl_sys::SSL_CTX_add_session as *const () as usize,
             flush,
         ];
         // SAFETY: looks symbols up; the names end with a nul.
         let look_up =
             |name: &CStr| unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) as usize };
-        holders.extend(
+        functions.extend(
             NAMES
                 .iter()
                 .map(|name| look_up(name))
                 .filter(|function| *function != 0),
         );
-        holders
+        functions.sort_unstable();
+        functions.dedup();
+        let extents = functions.iter().filter_map(|function| extent(*function));
+        Holders {
+            code: Code::new(extents.collect()),
+            functions,
+        }
     })
 }

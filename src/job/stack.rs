@@ -1,6 +1,7 @@
 //! The stacks that jobs run on (H4): guarded, mapped, and kept by the thread for its next jobs.
 
 use std::io;
+use std::ops::Range;
 
 use corosensei::stack::{DefaultStack, Stack, StackPointer};
 
@@ -27,6 +28,11 @@ impl JobStack {
             0 => Ok(JobStack(stack)),
             _ => Err(io::Error::last_os_error()),
         }
+    }
+
+    /// The addresses of what may be on it, guard and all.
+    pub(crate) fn range(&self) -> Range<usize> {
+        self.0.limit().get()..self.0.base().get()
     }
 
     /// The stack as `corosensei::on_stack` wants it, while its owner keeps it.

@@ -15,7 +15,7 @@ use crate::ffi;
 use crate::job::record::Leaves;
 use crate::job::session_lock;
 use crate::job::thread::current_record;
-use crate::job::thread_token::{abort_if_moved, ThreadToken};
+use crate::job::thread_token::abort_if_moved;
 use crate::panics::{forget_panic, Payload};
 
 /// Why [`suspend`] has no output.
@@ -98,7 +98,7 @@ pub fn suspend<F: Future>(future: F) -> Result<F::Output, SuspendError> {
     if header.cancelled.get() {
         return Err(SuspendError::Cancelled);
     }
-    if std::thread::panicking() || session_lock::is_held_here() {
+    if std::thread::panicking() || session_lock::is_held_here(Some(header)) {
         return Err(SuspendError::PauseBlocked);
     }
     let mut slot = Slot {
@@ -111,10 +111,9 @@ pub fn suspend<F: Future>(future: F) -> Result<F::Output, SuspendError> {
     // SAFETY: made of a reference.
     let parked = unsafe { NonNull::new_unchecked(parked) };
     header.leaves.set(Leaves::Future(parked));
-    let before = ThreadToken::current();
     // SAFETY: a job of ours is running, with a wait context.
     let paused = unsafe { ffi::ASYNC_pause_job() };
-    abort_if_moved(before);
+    abort_if_moved(header.thread);
     // The owner takes it when it sees the pause.
     let blocked = matches!(header.leaves.replace(Leaves::Nothing), Leaves::Future(_));
     // SAFETY: `slot` is not moved; this is how the owner reaches it too, which is done with it.

@@ -10,13 +10,13 @@ use std::ptr::NonNull;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use crate::job::admission::leave_queue;
 use crate::job::block_on::block_on;
 use crate::job::flight;
 use crate::job::owner::{JobOwner, Owner};
 use crate::job::reaper;
 use crate::job::record::{free_record, take_output, Header, State, Watcher};
 use crate::job::thread::with;
-use crate::job::thread_token::ThreadToken;
 use crate::panics::{forget_panic, quietly, Payload};
 
 /// A closure that runs as an asynchronous job: a future of what it returns.
@@ -61,7 +61,7 @@ use crate::panics::{forget_panic, quietly, Payload};
 /// once the job has ended; or where it is dropped. (A panic in a callback of C, of rust-openssl
 /// for example, aborts the process, in a job or not.) Polling it panics after it was ready; on
 /// another thread than the one that made it; and, once it has paused, in the destructor of a
-/// thread-local, as its fibre may refer to others that are gone.
+/// thread-local, if its fibre may refer to others that are gone.
 ///
 /// ```
 /// use openssl::hash::{hash, MessageDigest};
@@ -193,7 +193,7 @@ impl<T> Future for Job<T> {
 
 impl<T> Drop for Job<T> {
     fn drop(&mut self) {
-        if self.header().thread != ThreadToken::current() {
+        if !self.header().thread.is_current() {
             // Only unsafe code comes here. Nothing of it may be touched on this thread.
             quietly(|| {
                 log::error!("a Job was dropped on another thread than its own, and is leaked")
@@ -205,7 +205,7 @@ impl<T> Drop for Job<T> {
             if in_flight {
                 reaper::adopt(local, self.record)
             } else {
-                flight::leave_queue(local, self.header());
+                leave_queue(local, self.header());
                 true
             }
         });
@@ -215,6 +215,9 @@ impl<T> Drop for Job<T> {
         let first = self.header().panic.take();
         // SAFETY: not in flight, and the last use.
         let second = catch_unwind(AssertUnwindSafe(|| unsafe { free_record(self.record) })).err();
+        if first.is_none() && second.is_none() {
+            return;
+        }
         let mut panics = first.into_iter().chain(second);
         match panics.next() {
             Some(payload) if !std::thread::panicking() => {

@@ -4,18 +4,19 @@
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
 use std::os::fd::RawFd;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::task::Waker;
 
 use crate::ffi;
 use crate::job::completion::Token;
+use crate::job::in_flight::{Flight, Kept};
 use crate::job::owner::Owner;
 use crate::job::queue::Queue;
 use crate::job::reaper;
 use crate::job::record::{Header, State};
-use crate::job::stack::{self, JobStack};
+use crate::job::sentinel::Sentinel;
+use crate::job::stack;
 use crate::job::thread_token::{forks, ThreadToken};
-use crate::job::wait_set::WaitSet;
 use crate::job::waker::wake_quietly;
 use crate::panics::quietly;
 
@@ -81,8 +82,7 @@ pub(crate) struct Local {
     pub(crate) granted: Cell<usize>,
     pub(crate) counts: Counts,
     pub(crate) queue: RefCell<Queue<Waiter>>,
-    pub(crate) stacks: RefCell<Vec<JobStack>>,
-    pub(crate) wait_sets: RefCell<Vec<WaitSet>>,
+    pub(crate) kept: Kept,
     pub(crate) orphans: RefCell<Vec<NonNull<Header>>>,
     /// The task that looks after them, if there is one.
     pub(crate) reaper: Cell<Option<Waker>>,
@@ -91,6 +91,7 @@ pub(crate) struct Local {
     pub(crate) blocking: Cell<usize>,
     /// The thread is ending: nothing is kept for later.
     pub(crate) ending: Cell<bool>,
+    pub(crate) sentinel: Sentinel,
     /// [`forks`] when all this was last used.
     forks: Cell<u64>,
     /// Kept for their memory.
@@ -117,13 +118,13 @@ thread_local! {
             granted: Cell::new(0),
             counts: Counts::new(),
             queue: RefCell::new(Queue::new()),
-            stacks: RefCell::new(Vec::new()),
-            wait_sets: RefCell::new(Vec::new()),
+            kept: Kept::new(),
             orphans: RefCell::new(Vec::new()),
             reaper: Cell::new(None),
             watched: RefCell::new(Vec::new()),
             blocking: Cell::new(0),
             ending: Cell::new(false),
+            sentinel: Sentinel::new(),
             forks: Cell::new(0),
             scratch: Scratch {
                 fds: Cell::new(Vec::new()),
@@ -145,8 +146,7 @@ impl Drop for End {
             reaper::abandon(local);
             let reaper = local.reaper.take();
             quietly(|| drop(reaper));
-            drop(local.stacks.take());
-            drop(local.wait_sets.take());
+            local.kept.clear();
             drop(local.watched.take());
             // One that waits leaves it by its ticket.
             if local.queue.borrow().len() == 0 {
@@ -158,8 +158,12 @@ impl Drop for End {
     }
 }
 
+#[inline(always)]
 pub(crate) fn with<R>(f: impl FnOnce(&Local) -> R) -> R {
-    LOCAL.with(|local| f(local))
+    // `f` is not called inside, as that would be another return after a switch (see `flight`).
+    let local = LOCAL.with(|local| ptr::from_ref::<Local>(local));
+    // SAFETY: this thread's, never dropped, and so there as long as the thread.
+    f(unsafe { &*local })
 }
 
 /// The record of the job that is running on this thread, if that is ours.
@@ -190,7 +194,15 @@ impl Local {
     }
 
     /// Before this thread's first job.
+    #[inline]
     pub(crate) fn prepare(&self) {
+        if !self.initialized.get() || self.forks.get() != forks() {
+            self.prepare_first();
+        }
+    }
+
+    #[cold]
+    fn prepare_first(&self) {
         if !self.initialized.replace(true) {
             openssl_sys::init();
         }
@@ -214,7 +226,7 @@ impl Local {
         std::mem::forget(self.queue.take());
         std::mem::forget(self.orphans.take());
         std::mem::forget(self.reaper.take());
-        std::mem::forget(self.wait_sets.take());
+        self.kept.note_fork();
         self.watched.take();
         self.blocking.set(0);
         if self.initialized.get() && !in_job() {
@@ -262,10 +274,14 @@ impl Local {
         self.grant();
     }
 
+    #[inline]
     pub(crate) fn grant(&self) {
-        if !self.has_room() {
-            return;
+        if self.queue.borrow().len() > 0 && self.has_room() {
+            self.grant_first();
         }
+    }
+
+    fn grant_first(&self) {
         let Some(waiter) = self.queue.borrow_mut().pop() else {
             return;
         };
@@ -276,17 +292,6 @@ impl Local {
             .replace(State::Granted);
         // Nothing is borrowed here.
         wake_quietly(|| waiter.waker.wake());
-    }
-
-    pub(crate) fn take_stack(&self) -> Option<JobStack> {
-        let kept = self.stacks.borrow_mut().pop();
-        kept.or_else(|| JobStack::new(self.settings.get().stack_size).ok())
-    }
-
-    pub(crate) fn take_wait_set(&self, owner: Option<&Owner>) -> Option<WaitSet> {
-        let owned = owner.and_then(|owner| owner.take());
-        let kept = owned.or_else(|| self.wait_sets.borrow_mut().pop());
-        kept.or_else(WaitSet::new)
     }
 
     /// Of the task that looks after orphans.
@@ -318,24 +323,15 @@ impl Local {
         result
     }
 
-    /// Keeps a finished job's stack and wait context for the next one: what engines have registered
-    /// is its owner's only.
-    pub(crate) fn keep(&self, stack: JobStack, wait_set: WaitSet, owner: Option<&Owner>) {
-        if self.ending.get() {
-            return;
+    /// What a job of this owner needs.
+    pub(crate) fn take_flight(&self, owner: Option<&Owner>) -> Option<Box<Flight>> {
+        self.kept.take(self.settings.get().stack_size, owner)
+    }
+
+    /// Keeps it for the next job.
+    pub(crate) fn keep(&self, flight: Box<Flight>, owner: Option<&Owner>) {
+        if !self.ending.get() {
+            self.kept.keep(flight, owner);
         }
-        self.stacks.borrow_mut().push(stack);
-        wait_set.rest();
-        if wait_set.count() == 0 {
-            self.wait_sets.borrow_mut().push(wait_set);
-            return;
-        }
-        // A wait fd that is readable already would be evidence for the next pause (H6).
-        let owner = owner.filter(|_| !wait_set.is_readable());
-        let former = match owner {
-            Some(owner) => owner.replace(Some(wait_set)),
-            None => Some(wait_set),
-        };
-        drop(former);
     }
 }

@@ -6,11 +6,14 @@
 //! be gone, although the destructor of a thread-local may drop jobs, poll them and start new ones.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::sync::mpsc::{channel, Sender};
 use std::sync::OnceLock;
 use std::thread;
 
 use libc::{c_int, c_void};
+
+use crate::job::destructors::{List, Probe};
 
 #[repr(C)]
 struct UnwindContext {
@@ -31,8 +34,8 @@ const GO_ON: c_int = 0; // _URC_NO_REASON
 const STOP: c_int = 4; // _URC_NORMAL_STOP
 
 /// Whether a fibre of this thread may go on: the C library's loop over a thread's destructors is
-/// looked for on the stack, as it has no other trace. It takes some microseconds, for jobs that have
-/// paused only. On a stack whose other end is not a thread's (another crate's coroutine) it may be
+/// looked for on the stack, as it has no other trace. It takes some microseconds, so a `Sentinel`
+/// asks for it rarely. On a stack whose other end is not a thread's (another crate's coroutine) it may be
 /// beyond, and the answer is no.
 pub(crate) fn may_resume_here() -> bool {
     let Some(landmarks) = Landmarks::known() else {
@@ -54,24 +57,29 @@ pub(crate) fn is_known() -> bool {
     Landmarks::known().is_some()
 }
 
-/// Functions of the C library.
-#[derive(Clone, Copy)]
+/// The C library's list of a thread's destructors, where it is known.
+pub(super) fn destructors() -> Option<List> {
+    Landmarks::known()?.destructors
+}
+
+/// What is known of the C library.
 struct Landmarks {
     /// Runs the destructors of a thread's thread-locals (`__call_tls_dtors` in glibc, which need not
     /// export it).
     runner: usize,
     /// Where the stacks of threads begin; and that of the main thread, 0 if that is not known.
     bottoms: [usize; 2],
+    destructors: Option<List>,
 }
 
 impl Landmarks {
-    fn known() -> Option<Landmarks> {
+    #[inline]
+    fn known() -> Option<&'static Landmarks> {
         static KNOWN: OnceLock<Landmarks> = OnceLock::new();
-        if let Some(known) = KNOWN.get() {
-            return Some(*known);
-        }
         // Tried again if there was no thread for it.
-        Landmarks::find().map(|found| *KNOWN.get_or_init(|| found))
+        KNOWN
+            .get()
+            .or_else(|| Landmarks::find().map(|found| KNOWN.get_or_init(|| found)))
     }
 
     /// Has a thread look at its stack while it runs and while it ends. The outermost function that is
@@ -91,13 +99,15 @@ impl Landmarks {
             .spawn(move || {
                 let _ = tell.send(functions());
                 AT_THE_END.set(Some(AtTheEnd(tell)));
+                Probe::begin()
             });
-        looks.ok()?.join().ok()?;
+        let destructors = looks.ok()?.join().ok()?.and_then(Probe::end);
         let (running, ending) = (told.recv().ok()?, told.recv().ok()?);
         let mut outermost_first = ending.into_iter().rev();
         Some(Landmarks {
             runner: outermost_first.find(|function| !running.contains(function))?,
             bottoms: [*running.last()?, bottom_of_main()],
+            destructors,
         })
     }
 }
@@ -144,6 +154,30 @@ pub(super) fn for_each_function<F: FnMut(usize) -> bool>(mut look: F) {
     unsafe { _Unwind_Backtrace(look_at::<F>, std::ptr::from_mut(&mut look).cast()) };
 }
 
+/// Where a function's instructions are, from its address; `None` if the unwinder does not know it.
+pub(super) fn extent(function: usize) -> Option<Range<usize>> {
+    // The unwinder takes what it is asked for as a return address, and looks before that.
+    // SAFETY: looks an address up, which may be any.
+    let is_in = |address: usize| unsafe {
+        _Unwind_FindEnclosingFunction((address + 1) as *mut c_void) as usize == function
+    };
+    if !is_in(function) {
+        return None;
+    }
+    let (mut inside, mut beyond) = (0, 1);
+    while is_in(function + beyond) {
+        (inside, beyond) = (beyond, beyond * 2);
+    }
+    while beyond - inside > 1 {
+        let middle = inside + (beyond - inside) / 2;
+        match is_in(function + middle) {
+            true => inside = middle,
+            false => beyond = middle,
+        }
+    }
+    Some(function..function + beyond)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,6 +191,15 @@ mod tests {
     }
 
     thread_local!(static LOOKS: RefCell<Option<Looks>> = const { RefCell::new(None) });
+
+    #[test]
+    fn a_function_extends_from_its_address_to_the_next_one() {
+        let function = functions as *const () as usize;
+        let extent = extent(function).unwrap();
+        assert_eq!(extent.start, function);
+        assert!((16..0x10000).contains(&extent.len()), "{extent:x?}");
+        assert_eq!(super::extent(function + 1), None);
+    }
 
     #[test]
     fn only_a_destructor_of_a_thread_local_sees_the_thread_end() {

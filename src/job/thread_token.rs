@@ -42,6 +42,12 @@ impl ThreadToken {
         }
     }
 
+    /// Whether it is this thread's; for an owner, who does not pause meanwhile.
+    #[inline]
+    pub(crate) fn is_current(self) -> bool {
+        with(|local| local.id.get() == self.thread) && forks() == self.forks
+    }
+
     /// Counts the forks of this process from now on.
     pub(super) fn watch_forks() {
         extern "C" fn in_the_child() {

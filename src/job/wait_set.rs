@@ -1,6 +1,7 @@
 //! A wait context of our own, and what it says of a paused job: the evidence on which alone a job
 //! is resumed (H6).
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
@@ -18,6 +19,8 @@ pub(crate) struct WaitSet {
     context: NonNull<ffi::ASYNC_WAIT_CTX>,
     /// Before OpenSSL 3.0 there are no callbacks, and it has whom to wake only.
     completion: Completion,
+    /// Whether that has whom to wake, as far as is known here.
+    registered: Cell<bool>,
 }
 
 /// How the job left off, as far as the wait context cannot say.
@@ -50,6 +53,7 @@ impl WaitSet {
         Some(WaitSet {
             context,
             completion,
+            registered: Cell::new(false),
         })
     }
 
@@ -73,7 +77,9 @@ impl WaitSet {
 
     /// Between two jobs: nobody is to be woken.
     pub(crate) fn rest(&self) {
-        self.completion.unregister();
+        if self.registered.take() {
+            self.completion.unregister();
+        }
     }
 
     /// Callbacks taken along so far count no more: for a pause whose end a wait fd has told, which a
@@ -121,6 +127,7 @@ impl WaitSet {
 
     /// Whom the callback, or a wait fd, shall wake. Ask for evidence after this.
     pub(crate) fn register(&self, waker: &Waker) {
+        self.registered.set(true);
         self.completion.register(waker);
     }
 

@@ -3,8 +3,9 @@
 use std::ptr::NonNull;
 use std::task::{Context, Waker};
 
-use crate::job::flight::{may_resume, switch, Resume, Switched, Thread};
-use crate::job::record::{keep_panic, Header, Paused, State, Watcher};
+use crate::job::flight::{go_on, may_resume, Resume, Switched, Thread};
+use crate::job::in_flight::Paused;
+use crate::job::record::{keep_panic, Header, State, Watcher};
 use crate::job::thread::Local;
 use crate::panics::{forget_panic, quietly};
 
@@ -36,7 +37,7 @@ pub(crate) unsafe fn wind_up(local: &Local, record: NonNull<Header>, waker: &Wak
             keep_panic(header, payload);
         }
         // SAFETY: paused, and nothing more to wait for.
-        if let Switched::Finished = unsafe { switch(local, record) } {
+        if let Switched::Finished = unsafe { go_on(local, record) } {
             return true;
         }
     }
@@ -49,7 +50,7 @@ pub(crate) unsafe fn wind_up(local: &Local, record: NonNull<Header>, waker: &Wak
             Resume::Later | Resume::Never => return false,
         }
         // SAFETY: paused, with evidence.
-        if let Switched::Finished = unsafe { switch(local, record) } {
+        if let Switched::Finished = unsafe { go_on(local, record) } {
             return true;
         }
     }

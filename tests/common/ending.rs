@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use openssl_async_jobs::{suspend, Job, JobPool};
 
 use super::engine::{Operation, Tells, RESULT};
-use super::executor::quiet_waker;
+use super::executor::{quiet_waker, Gate};
 use super::thread::{on_a_new_thread, PATIENCE};
 
 thread_local! {
@@ -29,13 +29,15 @@ pub fn keep(what: impl Any) {
 pub enum Made {
     BeforeAllJobs,
     AfterTheFirstJob,
+    AfterAJobWentOn,
     WhenItIsNeeded,
 }
 
 impl Made {
-    pub const ALL: [Made; 3] = [
+    pub const ALL: [Made; 4] = [
         Made::BeforeAllJobs,
         Made::AfterTheFirstJob,
+        Made::AfterAJobWentOn,
         Made::WhenItIsNeeded,
     ];
 
@@ -47,9 +49,24 @@ impl Made {
                 Job::new(|| ()).block_on(PATIENCE).unwrap();
                 keep(());
             }
+            Made::AfterAJobWentOn => {
+                a_job_goes_on();
+                keep(());
+            }
             Made::WhenItIsNeeded => {}
         }
     }
+}
+
+/// After a pause in which its thread did something else: that is when a thread is first asked whether
+/// it ends.
+pub fn a_job_goes_on() {
+    let gate = Gate::new();
+    let wait = gate.wait();
+    let mut job = Job::new(move || suspend(wait));
+    assert!(poll(&mut job).is_pending());
+    gate.open();
+    job.block_on(PATIENCE).unwrap().unwrap();
 }
 
 /// Runs it on a thread of its own, which leaks so many jobs; other threads' jobs work afterwards.

@@ -164,6 +164,10 @@ impl Operation {
         assert_eq!(self.resumes(), (0, 0), "{:?}", self.0.tells);
     }
 
+    pub fn was_resumed(&self) -> bool {
+        self.resumes() != (0, 0)
+    }
+
     /// How often its job was resumed when it had completed, and when it had not.
     fn resumes(&self) -> (usize, usize) {
         (

@@ -12,7 +12,16 @@ pub struct Mapping {
 
 /// All of this process's mappings, in order.
 pub fn mappings() -> Vec<Mapping> {
-    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    // In pieces, between which other threads map and unmap: until nothing has changed meanwhile.
+    let read = || fs::read_to_string("/proc/self/maps").unwrap();
+    let mut maps = read();
+    loop {
+        let again = read();
+        if again == maps {
+            break;
+        }
+        maps = again;
+    }
     let parse = |line: &str| {
         let (range, rest) = line.split_once(' ')?;
         let (start, end) = range.split_once('-')?;

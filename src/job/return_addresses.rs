@@ -1,0 +1,137 @@
+//! Whether a function may be among those that have called this one, without unwinding.
+
+use std::ops::Range;
+
+/// Functions to look for.
+pub(super) struct Code {
+    functions: Vec<Extent>,
+    /// From the first to the last of them: they are near each other.
+    all: Extent,
+    /// It cannot be told: no functions are known; or valgrind would report that what is not
+    /// initialized is compared.
+    unknown: bool,
+}
+
+/// Not a `Range`, whose end would be taken for a return address where it is on the stack.
+#[derive(Clone, Copy)]
+struct Extent {
+    start: usize,
+    len: usize,
+}
+
+impl Extent {
+    fn new(range: Range<usize>) -> Extent {
+        Extent {
+            start: range.start,
+            len: range.len(),
+        }
+    }
+
+    /// The address is behind the call, which may be the function's last instruction.
+    #[inline]
+    fn has_call_before(self, address: usize) -> bool {
+        address.wrapping_sub(1).wrapping_sub(self.start) < self.len
+    }
+}
+
+impl Code {
+    pub(super) fn new(functions: Vec<Range<usize>>) -> Code {
+        let start = functions.iter().map(|function| function.start).min();
+        let end = functions.iter().map(|function| function.end).max();
+        let under_valgrind = std::env::var_os("LD_PRELOAD").is_some_and(|preloaded| {
+            let name = b"vgpreload";
+            let mut parts = preloaded.as_encoded_bytes().windows(name.len());
+            parts.any(|part| part == name)
+        });
+        Code {
+            unknown: functions.is_empty() || under_valgrind,
+            all: Extent::new(start.unwrap_or(0)..end.unwrap_or(0)),
+            functions: functions.into_iter().map(Extent::new).collect(),
+        }
+    }
+
+    /// Whether there may be a return address into one of them between here and the outer end of the
+    /// stack. No is certain: a call leaves its return address there. Yes may come of what an earlier
+    /// call has left, or because this is not on that stack.
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    pub(super) fn may_return_to(&self, stack: Range<usize>) -> bool {
+        let here: usize;
+        // SAFETY: reads a register.
+        unsafe {
+            std::arch::asm!("mov {}, rsp", out(reg) here, options(nomem, nostack, preserves_flags));
+        }
+        if !stack.contains(&here) || self.unknown {
+            return true;
+        }
+        let all = self.all;
+        (here..stack.end).step_by(size_of::<usize>()).any(|slot| {
+            let word: usize;
+            // SAFETY: from the stack pointer to the end of its stack, all is mapped; rsp is a
+            // multiple of 8, and so is the end. In assembly, as much of it is not initialized, or
+            // another frame's, and the compiler (a sanitizer with it) would have its opinion of
+            // that.
+            unsafe {
+                std::arch::asm!("mov {}, [{}]", out(reg) word, in(reg) slot,
+                    options(readonly, nostack, preserves_flags, pure));
+            }
+            all.has_call_before(word) && self.have_call_before(word)
+        })
+    }
+
+    /// Return addresses may be signed there.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(super) fn may_return_to(&self, _: Range<usize>) -> bool {
+        true
+    }
+
+    #[cold]
+    fn have_call_before(&self, address: usize) -> bool {
+        let mut functions = self.functions.iter();
+        functions.any(|function| function.has_call_before(address))
+    }
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+    use crate::job::thread_exit::extent;
+
+    /// Where the caller's frame is, and some of the outer ones.
+    #[inline(never)]
+    fn stack() -> Range<usize> {
+        let inner = 0_usize;
+        let inner = std::ptr::from_ref(&inner) as usize & !15;
+        inner - 0x10000..inner + 0x200
+    }
+
+    #[inline(never)]
+    fn calls(look: &dyn Fn() -> bool) -> bool {
+        std::hint::black_box(look())
+    }
+
+    #[inline(never)]
+    fn does_not_call() {
+        std::hint::black_box(());
+    }
+
+    /// Found on another stack: the search leaves such addresses on its own.
+    fn code(function: *const ()) -> Code {
+        let function = function as usize;
+        let search = move || Code::new(vec![extent(function).unwrap()]);
+        std::thread::spawn(search).join().unwrap()
+    }
+
+    #[test]
+    fn a_caller_is_found_and_what_has_not_called_is_not() {
+        let (caller, other) = (code(calls as *const ()), code(does_not_call as *const ()));
+        assert!(calls(&|| caller.may_return_to(stack())));
+        assert!(!calls(&|| other.may_return_to(stack())));
+    }
+
+    #[test]
+    fn where_no_function_is_known_or_on_another_stack_it_is_not_told() {
+        assert!(Code::new(Vec::new()).may_return_to(stack()));
+        assert!(code(does_not_call as *const ()).may_return_to(16..32));
+    }
+}

@@ -1,0 +1,84 @@
+//! A destructor of the thread's that is called before any thread-local goes to which a paused fibre
+//! may refer (H11).
+//!
+//! The C library calls a thread's destructors in the reverse order of their registration. So while
+//! one that was registered after a fibre had paused has not been called, all that the fibre may
+//! refer to is there. One does for all fibres and all their pauses, until somebody else registers a
+//! destructor. Where that cannot be seen, the stack is looked at each time.
+
+use std::cell::Cell;
+use std::ptr;
+
+use libc::c_void;
+
+use crate::job::thread_exit::{destructors, may_resume_here};
+
+/// A thread's.
+pub(crate) struct Sentinel {
+    /// The head of this thread's list of destructors. Null as long as it has none of ours.
+    list: Cell<*const usize>,
+    /// What the head was with ours as the newest.
+    newest: Cell<usize>,
+    /// Whether ours was registered after the last pause.
+    covers: Cell<bool>,
+    called: Cell<bool>,
+}
+
+impl Sentinel {
+    pub(crate) const fn new() -> Sentinel {
+        Sentinel {
+            list: Cell::new(ptr::null()),
+            newest: Cell::new(0),
+            covers: Cell::new(false),
+            called: Cell::new(false),
+        }
+    }
+
+    /// A fibre has paused on this thread: it may refer to what has been registered so far.
+    pub(crate) fn note_pause(&self) {
+        if self.covers.get() && self.head() != self.newest.get() {
+            self.covers.set(false);
+        }
+    }
+
+    /// Whether the fibres that are paused on this thread may go on.
+    pub(crate) fn may_resume(&self) -> bool {
+        if self.called.get() {
+            return false;
+        }
+        if self.covers.get() {
+            return true;
+        }
+        let may_resume = may_resume_here();
+        if may_resume {
+            self.register();
+        }
+        may_resume
+    }
+
+    /// Once there is one of ours.
+    fn head(&self) -> usize {
+        // SAFETY: not null then; the C library's, of this thread (this is not `Sync`), as long as
+        // that lives.
+        unsafe { self.list.get().read_volatile() }
+    }
+
+    /// On a thread that does not end yet, in a [`Local`](crate::job::thread::Local), which stays
+    /// where it is as long as its thread.
+    fn register(&self) {
+        let Some(list) = destructors() else {
+            return;
+        };
+        // SAFETY: `called` is there when the thread ends, as part of a `Local`; and this thread's.
+        unsafe { list.register(call, ptr::from_ref(&self.called).cast_mut().cast()) };
+        self.list.set(list.head());
+        self.newest.set(self.head());
+        self.covers.set(true);
+    }
+}
+
+/// The destructor.
+unsafe extern "C" fn call(called: *mut c_void) {
+    // SAFETY: as registered.
+    unsafe { &*called.cast::<Cell<bool>>() }.set(true);
+}
