@@ -12,13 +12,15 @@ use crate::tls::progress::done;
 use crate::tls::wire::WireEnd;
 use crate::tls::{AsyncPolicy, Connection, Progress};
 
-/// With so much ciphertext unsent, in bytes, nothing more is encrypted for the caller.
-pub(crate) const UNSENT_LIMIT: usize = PIECE - RECORD;
+/// What a record has of plaintext at most, in bytes.
+const PLAINTEXT: usize = 16 * 1024;
+/// Plaintext for one call of the transport, in bytes: full records for all of a buffer.
+pub(crate) const WRITE_LIMIT: usize = PIECE / RECORD * PLAINTEXT;
 /// With so much, libssl is not called at all: the rest of it answers a peer that asks and does not
 /// read. Below, reading goes on whatever the caller has written.
 const FLOOD_LIMIT: usize = 2 * PIECE;
 /// What a read that may pause asks for at most, in bytes: a record.
-const READ_LIMIT: usize = 16 * 1024;
+const READ_LIMIT: usize = PLAINTEXT;
 
 /// An operation that its caller asks for again.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -71,6 +73,12 @@ impl Connection {
             return Ok(self.wants());
         }
         self.run(cx, Operation::Read(len.min(READ_LIMIT)))
+    }
+
+    /// How much plaintext may be encrypted before something is sent, in bytes: as many full records
+    /// as have room in a buffer beside what is unsent.
+    pub(super) fn write_room(&self) -> usize {
+        PIECE.saturating_sub(self.unsent()) / RECORD * PLAINTEXT
     }
 
     /// Begins a write that owns its plaintext: with that the caller's is written.

@@ -9,7 +9,7 @@ use openssl::ssl::{self, ErrorCode, ShutdownResult, Ssl};
 
 use crate::error::Error;
 use crate::tls::buffer::Buffer;
-use crate::tls::drive::UNSENT_LIMIT;
+use crate::tls::drive::WRITE_LIMIT;
 use crate::tls::polls::as_uninit;
 use crate::tls::{Connection, Progress, Role};
 
@@ -137,15 +137,15 @@ impl Link {
         transport: &mut impl Transport,
         from: &[u8],
     ) -> Result<usize, Error> {
-        if self.coalesced.len() == UNSENT_LIMIT || !self.coalesces {
+        if self.coalesced.len() == WRITE_LIMIT || !self.coalesces {
             self.write_coalesced(transport)?;
         }
         if !self.coalesces {
             return self.write_now(transport, from);
         }
-        let len = from.len().min(UNSENT_LIMIT - self.coalesced.len());
+        let len = from.len().min(WRITE_LIMIT - self.coalesced.len());
         self.coalesced.extend(&from[..len]);
-        if self.coalesced.len() == UNSENT_LIMIT {
+        if self.coalesced.len() == WRITE_LIMIT {
             // If it cannot be, what comes next says so.
             let _ = self.write_coalesced(transport);
         }

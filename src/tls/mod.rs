@@ -22,7 +22,7 @@ mod wire;
 #[cfg(feature = "tokio")]
 pub(crate) use buffer::Buffer;
 #[cfg(feature = "tokio")]
-pub(crate) use drive::UNSENT_LIMIT;
+pub(crate) use drive::WRITE_LIMIT;
 #[cfg(feature = "tokio")]
 pub(crate) use link::{is_end, Link, Transport};
 #[cfg(feature = "tokio")]

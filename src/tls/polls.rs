@@ -5,7 +5,7 @@ use std::task::Context;
 
 use openssl::ssl::{self, ShutdownResult};
 
-use crate::tls::drive::{Kind, UNSENT_LIMIT};
+use crate::tls::drive::Kind;
 use crate::tls::operation::{Operation, Plaintext};
 use crate::tls::progress::done;
 use crate::tls::wakers::Caller;
@@ -169,19 +169,23 @@ impl Connection {
         }
         done!(self.written(cx)?);
         done!(self.ready(cx)?);
-        if self.unsent() >= UNSENT_LIMIT {
+        let room = self.write_room();
+        if room == 0 {
             return Ok(Progress::HasCiphertext);
         }
         if self.runs_jobs() {
-            let len = from.len().min(UNSENT_LIMIT);
+            let len = from.len().min(room);
             return self.accept(cx, len, Operation::Write(Plaintext::new(&from[..len])));
         }
         // What a reader waits for has not come, whatever is written.
         let starved = self.starved.filter(|kind| *kind == Kind::Read);
         let mut len = 0;
-        while len < from.len() && self.unsent() < UNSENT_LIMIT {
+        while len < from.len() {
             // Without SSL_MODE_ENABLE_PARTIAL_WRITE it takes all that it is given.
-            let piece = &from[len..from.len().min(len + UNSENT_LIMIT)];
+            let piece = &from[len..from.len().min(len + self.write_room())];
+            if piece.is_empty() {
+                break;
+            }
             match self.inline(|stream| stream.ssl_write(piece)) {
                 Ok(Progress::Done(written)) => len += written,
                 Ok(wants) if len == 0 => return Ok(wants),

@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::error::Error;
-use crate::tls::{is_end, Buffer, Caller, Connection, Link, UNSENT_LIMIT};
+use crate::tls::{is_end, Buffer, Caller, Connection, Link, WRITE_LIMIT};
 use crate::tokio::task_transport::{TaskTransport, Waiting};
 
 pin_project! {
@@ -134,13 +134,13 @@ impl<S: AsyncRead + AsyncWrite> Channel<S> {
         let Some(second) = pieces.next() else {
             return self.poll_write(cx, first);
         };
-        if first.len() >= UNSENT_LIMIT {
+        if first.len() >= WRITE_LIMIT {
             return self.poll_write(cx, first);
         }
         let mut together = Buffer::default();
         together.extend(first);
         for piece in std::iter::once(second).chain(pieces) {
-            let room = UNSENT_LIMIT - together.len();
+            let room = WRITE_LIMIT - together.len();
             together.extend(&piece[..piece.len().min(room)]);
             if piece.len() >= room {
                 break;

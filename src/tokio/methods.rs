@@ -222,7 +222,7 @@ macro_rules! stream_methods {
         }
 
         impl<S> $Stream<S> {
-            /// Whether small writes are kept, up to some 48 KiB, and become records together: not unless
+            /// Whether small writes are kept, up to 64 KiB, and become records together: not unless
             /// this says so. They are sent by a flush or shutdown, by further writes, and when a
             /// read has to wait.
             ///
