@@ -3,10 +3,12 @@
 //!
 //! Neither shared object is linked to libcrypto: its symbols come from the libcrypto that the
 //! process loading it has already, so there can never be a second one. Where libcrypto itself is
-//! linked in, its symbols are not to be had by shared objects; there the linked-in ones are used.
+//! linked in, its symbols are not to be had by shared objects; there the linked-in ones are used,
+//! except in the examples here, which export what the shared objects need.
 
 use std::env;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const CFGS: [&str; 3] = ["engines", "ossl111", "ossl300"];
 
@@ -48,7 +50,9 @@ fn dasync(version: u64) {
     // Warnings in OpenSSL's file are not ours to mend.
     let mut build = cc();
     build.warnings(false).include("c/stub");
-    shared_object("dasync", std::slice::from_ref(&engine), &build);
+    let mut loaded = build.clone();
+    loaded.flag("-include").flag("c/dynamic_engine.h");
+    shared_object("dasync", std::slice::from_ref(&engine), &loaded);
     build
         .file(engine)
         // Leaves out what a shared object exports.
@@ -78,7 +82,8 @@ fn cc() -> cc::Build {
     build
 }
 
-/// Links `sources` into `OUT_DIR/<name>.so` and tells the crate where as `<NAME>_PATH`.
+/// Links `sources` into `OUT_DIR/<name>.so` and tells the crate where as `<NAME>_PATH`. The examples
+/// can load it however they are linked to libcrypto.
 fn shared_object(name: &str, sources: &[PathBuf], build: &cc::Build) {
     let out = Path::new(&env::var_os("OUT_DIR").expect("set by cargo")).join(format!("{name}.so"));
     let mut command = build.get_compiler().to_command();
@@ -92,4 +97,25 @@ fn shared_object(name: &str, sources: &[PathBuf], build: &cc::Build) {
         name.to_uppercase(),
         out.display()
     );
+    if env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux") {
+        export_to(&out);
+    }
+}
+
+/// Has the examples keep and export the symbols that the shared object leaves open.
+fn export_to(shared_object: &Path) {
+    let mut command = Command::new("nm");
+    let output = command
+        .args(["--dynamic", "--undefined-only"])
+        .arg(shared_object)
+        .output();
+    let output = output.unwrap_or_else(|e| panic!("cannot run {command:?}: {e}"));
+    assert!(output.status.success(), "{command:?} failed: {output:?}");
+    println!("cargo:rustc-link-arg-examples=-Wl,--export-dynamic");
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        // Those with a version are libc's; weak ones may stay open.
+        if let Some(symbol) = line.trim().strip_prefix("U ").filter(|s| !s.contains('@')) {
+            println!("cargo:rustc-link-arg-examples=-Wl,--undefined={symbol}");
+        }
+    }
 }

@@ -11,6 +11,8 @@ mod certificates;
 mod directory;
 #[path = "../mio_server/log.rs"]
 mod log;
+#[path = "../handshake/openssl_conf.rs"]
+mod openssl_conf;
 mod server;
 mod settings;
 mod store;
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
 }
 
 fn run(settings: &Settings) -> Result<()> {
+    openssl_conf::load()?;
     if settings.way == Way::Suspended && !openssl_async_jobs::is_capable() {
         return Err("this OpenSSL has no asynchronous jobs, so a lookup cannot suspend".into());
     }
@@ -83,7 +86,13 @@ async fn serve(settings: &Settings) -> Result<()> {
         .map_err(|e| format!("cannot listen on 127.0.0.1:{}: {e}", settings.port))?;
     let port = listener.local_addr()?.port();
     let directory = Directory::open(settings.directory.as_deref())?;
-    let store = Arc::new(Store::open(directory.path(), settings.lookup, log)?);
+    let ciphers = settings.ciphers.clone();
+    let store = Arc::new(Store::open(
+        directory.path(),
+        settings.lookup,
+        ciphers,
+        log,
+    )?);
     let handshakes = match settings.way {
         Way::Suspended => Handshakes::Jobs(settings.job_threads().build()?),
         Way::Blocking => Handshakes::Sync,

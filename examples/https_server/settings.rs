@@ -28,6 +28,8 @@ usage: cargo run --release --features tokio --example https_server -- [OPTIONS]
   --threads N       threads for handshakes (default: as many as cores; at most 1000)
   --max-jobs N      handshakes that each thread may have suspended; others wait (default 1024, at
                     most 100000)
+  --ciphers LIST    the cipher suites of TLS 1.2, as OpenSSL writes them (default: those of Mozilla's
+                    intermediate configuration)
   --sync            handshakes with tokio-openssl on the runtime's workers, of which there are N:
                     each lookup blocks one, for comparison
   --quiet           no line for each request
@@ -37,13 +39,14 @@ It serves until it is interrupted (SIGINT or SIGTERM), ends what it has begun, a
 done.
 ";
 
-const KNOWN: [Known; 8] = [
+const KNOWN: [Known; 9] = [
     ("--port", Takes::Value),
     ("--directory", Takes::Value),
     ("--lookup-ms", Takes::Value),
     ("--handshake-ms", Takes::Value),
     ("--threads", Takes::Value),
     ("--max-jobs", Takes::Value),
+    ("--ciphers", Takes::Value),
     ("--sync", Takes::Nothing),
     ("--quiet", Takes::Nothing),
 ];
@@ -55,6 +58,7 @@ pub struct Settings {
     pub handshake_limit: Duration,
     pub threads: Option<usize>,
     max_jobs: Option<usize>,
+    pub ciphers: Option<String>,
     pub way: Way,
     pub quiet: bool,
 }
@@ -82,6 +86,7 @@ impl Settings {
             handshake_limit: ms("--handshake-ms", 1..=600_000, 10_000)?,
             threads: count("--threads", 1000)?,
             max_jobs: count("--max-jobs", 100_000)?,
+            ciphers: arguments.text("--ciphers").map(str::to_owned),
             way: match arguments.has("--sync") {
                 true => Way::Blocking,
                 false => Way::Suspended,

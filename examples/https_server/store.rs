@@ -21,6 +21,7 @@ use crate::{tls, Result};
 pub struct Store {
     dir: PathBuf,
     latency: Duration,
+    ciphers: Option<String>,
     log: Log,
     /// How often something has changed in the directory.
     changes: Arc<AtomicU64>,
@@ -43,7 +44,7 @@ struct Lookups {
 }
 
 impl Store {
-    pub fn open(dir: &Path, latency: Duration, log: Log) -> Result<Store> {
+    pub fn open(dir: &Path, latency: Duration, ciphers: Option<String>, log: Log) -> Result<Store> {
         let changes = Arc::new(AtomicU64::new(0));
         // Before the first look.
         let watcher = watch(dir, Arc::clone(&changes), log)
@@ -51,6 +52,7 @@ impl Store {
         Ok(Store {
             dir: dir.to_owned(),
             latency,
+            ciphers,
             log,
             changes,
             kept: Mutex::default(),
@@ -80,6 +82,11 @@ impl Store {
             Some(kept) => Ok(kept),
             None => self.keep(name, changes, std::fs::read(self.path(name)?)),
         }
+    }
+
+    /// Of the contexts that it makes.
+    pub fn ciphers(&self) -> Option<&str> {
+        self.ciphers.as_deref()
     }
 
     pub fn in_flight(&self) -> usize {
@@ -118,7 +125,9 @@ impl Store {
     /// as it was; one that is gone takes it along.
     fn keep(&self, name: &str, changes: u64, read: io::Result<Vec<u8>>) -> Result<SslContext> {
         let gone = matches!(&read, Err(e) if e.kind() == ErrorKind::NotFound);
-        let made = read.map_err(Into::into).and_then(|pem| context(&pem));
+        let made = read
+            .map_err(Into::into)
+            .and_then(|pem| context(&pem, self.ciphers()));
         let mut kept = self.kept.lock().unwrap();
         match made {
             Ok(context) => {
@@ -144,10 +153,10 @@ impl Store {
 }
 
 /// A file has the certificate, those of its authorities if there are any between, and the key.
-fn context(pem: &[u8]) -> Result<SslContext> {
+fn context(pem: &[u8], ciphers: Option<&str>) -> Result<SslContext> {
     let mut certs = X509::stack_from_pem(pem)?.into_iter();
     let cert = certs.next().ok_or("there is no certificate in it")?;
-    let mut ctx = tls::context()?;
+    let mut ctx = tls::context(ciphers)?;
     ctx.set_certificate(&cert)?;
     for cert in certs {
         ctx.add_extra_chain_cert(cert)?;

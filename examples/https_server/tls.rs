@@ -18,8 +18,11 @@ use crate::{Result, Way};
 const PROTOCOLS: &[u8] = b"\x02h2\x08http/1.1";
 
 /// What all contexts have: from the callback on, libssl asks the one that was looked up.
-pub fn context() -> std::result::Result<SslAcceptorBuilder, ErrorStack> {
+pub fn context(ciphers: Option<&str>) -> std::result::Result<SslAcceptorBuilder, ErrorStack> {
     let mut ctx = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server())?;
+    if let Some(ciphers) = ciphers {
+        ctx.set_cipher_list(ciphers)?;
+    }
     ctx.set_alpn_select_callback(|_, theirs| {
         select_next_proto(PROTOCOLS, theirs).ok_or(AlpnError::NOACK)
     });
@@ -28,7 +31,7 @@ pub fn context() -> std::result::Result<SslAcceptorBuilder, ErrorStack> {
 
 /// The context that handshakes begin with, which has no certificate.
 pub fn first_context(store: Arc<Store>, way: Way, log: Log) -> Result<SslContext> {
-    let mut ctx = context()?;
+    let mut ctx = context(store.ciphers())?;
     ctx.set_servername_callback(move |ssl, alert| {
         let name = ssl.servername(NameType::HOST_NAME);
         let name = name.unwrap_or("localhost").to_ascii_lowercase();

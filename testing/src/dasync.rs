@@ -18,6 +18,15 @@ pub fn dasync_path() -> Option<&'static Path> {
     None
 }
 
+/// The engine's shared object, for an example of this crate: those can load it however they are
+/// linked. `None` where the OpenSSL linked has no engines.
+pub fn dasync_object() -> Option<&'static Path> {
+    #[cfg(engines)]
+    return Some(Path::new(env!("DASYNC_PATH")));
+    #[cfg(not(engines))]
+    None
+}
+
 #[cfg(engines)]
 pub use load::{load_dasync, Method};
 

@@ -20,4 +20,4 @@ pub mod woken;
 #[cfg(engines)]
 pub use dasync::{load_dasync, Method};
 
-pub use dasync::dasync_path;
+pub use dasync::{dasync_object, dasync_path};

@@ -17,6 +17,14 @@ pub fn module_path() -> Option<&'static Path> {
     None
 }
 
+/// The same for an example of this crate: those can load it however they are linked.
+pub fn module_object() -> Option<&'static Path> {
+    #[cfg(ossl300)]
+    return Some(Path::new(env!("PAUSING_PATH")));
+    #[cfg(not(ossl300))]
+    None
+}
+
 #[cfg(ossl300)]
 pub use builtin::*;
 
