@@ -67,9 +67,21 @@ pub(crate) fn changed_into<'b>(
 #[inline]
 fn fit(buffer: &mut [RawFd], needed: usize) -> Result<&mut [RawFd], Error> {
     let len = buffer.len();
-    buffer
-        .get_mut(..needed)
-        .ok_or(Error::BufferTooSmall { needed, len })
+    match buffer.get_mut(..needed) {
+        Some(fds) => Ok(fds),
+        None => too_small(needed, len),
+    }
+}
+
+/// Not inlined, so that what is usual needs no room for it.
+#[cold]
+fn too_small<T>(needed: usize, len: usize) -> Result<T, Error> {
+    Err(Error::BufferTooSmall { needed, len })
+}
+
+#[cold]
+fn not_started<T>() -> Result<T, Error> {
+    Err(Error::NotStarted)
 }
 
 // In every OpenSSL from 1.1.0 to 4.0, 0 means that there is no wait context (also of an SSL that is
@@ -81,7 +93,7 @@ fn count_all(source: &impl AllFds) -> Result<usize, Error> {
     let mut len = 0;
     match source.ask(ptr::null_mut(), &mut len) {
         true => Ok(len),
-        false => Err(Error::NotStarted),
+        false => not_started(),
     }
 }
 
@@ -92,7 +104,7 @@ fn count_changed(source: &impl ChangedFds) -> Result<(usize, usize), Error> {
         (ptr::null_mut(), &mut deleted),
     ) {
         true => Ok((added, deleted)),
-        false => Err(Error::NotStarted),
+        false => not_started(),
     }
 }
 
@@ -104,7 +116,7 @@ fn fill_all(source: &impl AllFds, fds: &mut [RawFd]) -> Result<(), Error> {
     let mut len = 0;
     match source.ask(fds.as_mut_ptr(), &mut len) {
         true => Ok(()),
-        false => Err(Error::NotStarted),
+        false => not_started(),
     }
 }
 
@@ -129,6 +141,6 @@ fn fill_changed(
         (start(deleted), &mut num_deleted),
     ) {
         true => Ok(()),
-        false => Err(Error::NotStarted),
+        false => not_started(),
     }
 }

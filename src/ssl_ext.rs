@@ -251,6 +251,7 @@ pub trait SslAsyncExt: sealed::Sealed {
 }
 
 impl SslAsyncExt for SslRef {
+    #[inline]
     fn waiting_for_async(&self) -> bool {
         // SAFETY: a live SSL, which the function only reads.
         unsafe { ffi::SSL_waiting_for_async(self.as_ptr()) == 1 }

@@ -82,3 +82,38 @@ unsafe extern "C" fn call(called: *mut c_void) {
     // SAFETY: as registered.
     unsafe { &*called.cast::<Cell<bool>>() }.set(true);
 }
+
+#[cfg(all(test, target_os = "linux", target_env = "gnu"))]
+mod tests {
+    use super::*;
+
+    struct Dropped;
+
+    impl Drop for Dropped {
+        fn drop(&mut self) {}
+    }
+
+    thread_local!(static OTHER: Dropped = const { Dropped });
+
+    #[test]
+    fn the_stack_is_looked_at_once_until_another_destructor_is_registered() {
+        let thread = std::thread::spawn(|| {
+            // It is called when this thread ends.
+            let sentinel: &Sentinel = Box::leak(Box::new(Sentinel::new()));
+            sentinel.note_pause();
+            assert!(!sentinel.covers.get());
+            assert!(sentinel.may_resume());
+            for _ in 0..3 {
+                sentinel.note_pause();
+                assert!(sentinel.covers.get());
+                assert!(sentinel.may_resume());
+            }
+            OTHER.with(|_| ());
+            sentinel.note_pause();
+            assert!(!sentinel.covers.get());
+            assert!(sentinel.may_resume());
+            assert!(sentinel.covers.get());
+        });
+        thread.join().unwrap();
+    }
+}

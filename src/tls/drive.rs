@@ -1,5 +1,6 @@
 //! How a connection's operations go on: inline, or as a job, one at a time (H2).
 
+use std::io::Write;
 use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -10,7 +11,7 @@ use crate::tls::buffer::{PIECE, RECORD};
 use crate::tls::operation::{to_the_last_message, Operation, Outcome};
 use crate::tls::progress::done;
 use crate::tls::wire::WireEnd;
-use crate::tls::{AsyncPolicy, Connection, Progress};
+use crate::tls::{AsyncPolicy, Caller, Connection, Progress};
 
 /// What a record has of plaintext at most, in bytes.
 const PLAINTEXT: usize = 16 * 1024;
@@ -301,6 +302,38 @@ impl Connection {
             Ok(value) => Ok(Progress::Done(value)),
             Err(e) if wants_ciphertext(&e) => Ok(self.wants()),
             Err(e) => Err(e),
+        }
+    }
+
+    /// A write of one record at most that the transport is given from libssl's own memory: where
+    /// nothing may pause and nothing else is to be sent first. `None` if it is not as simple.
+    pub(crate) fn write_through(
+        &mut self,
+        transport: &mut dyn Write,
+        from: &[u8],
+    ) -> Option<Result<usize, ssl::Error>> {
+        let is_simple = self.open
+            && !self.runs_jobs()
+            && self.in_flight.is_idle()
+            && self.accepted.is_none()
+            && self.kept.write_error.is_none()
+            && self.unsent() == 0
+            && (1..=PLAINTEXT).contains(&from.len());
+        if !is_simple {
+            return None;
+        }
+        self.caller = Caller::Writer;
+        // What a reader waits for has not come, whatever is written.
+        let starved = self.starved.filter(|kind| *kind == Kind::Read);
+        let wire = Rc::clone(&self.session.wire);
+        let written = wire.through(transport, || self.inline(|stream| stream.ssl_write(from)));
+        match written {
+            Ok(Progress::Done(written)) => {
+                self.starved = starved;
+                Some(Ok(written))
+            }
+            Ok(_) => None,
+            Err(e) => Some(Err(e)),
         }
     }
 

@@ -172,9 +172,14 @@ impl Link {
         if let Some(kind) = self.broken {
             return Err(Error::Io(kind.into()));
         }
-        let written = self.drive(transport, Direction::Write, |connection, cx| {
-            connection.poll_write(cx, from)
-        })?;
+        self.last = Direction::Write;
+        self.writer_wants_read = false;
+        let written = match self.connection.write_through(transport, from) {
+            Some(written) => self.alerted(transport, written)?,
+            None => self.drive(transport, Direction::Write, |connection, cx| {
+                connection.poll_write(cx, from)
+            })?,
+        };
         // It is written from here on: an error is of what comes next, or the caller would write it
         // again.
         if transport.blocks() {
@@ -262,15 +267,8 @@ impl Link {
         // A reader that waits does so whatever is written meanwhile.
         *self.wants_read() = false;
         loop {
-            let progress = match transport.call(self, &mut operation) {
-                Ok(progress) => progress,
-                Err(e) => {
-                    // The peer shall have the alert; the error is this one.
-                    let _ = self.send(transport);
-                    return Err(e);
-                }
-            };
-            match progress {
+            let progress = transport.call(self, &mut operation);
+            match self.alerted(transport, progress)? {
                 Progress::Done(value) => return Ok(value),
                 Progress::WantsCiphertext => self.receive(transport)?,
                 Progress::HasCiphertext => {
@@ -285,6 +283,18 @@ impl Link {
                 }
             }
         }
+    }
+
+    /// Of an error the peer shall have the alert; what is said is that error.
+    fn alerted<T>(
+        &mut self,
+        transport: &mut impl Transport,
+        result: Result<T, impl Into<Error>>,
+    ) -> Result<T, Error> {
+        result.map_err(|e| {
+            let _ = self.send(transport);
+            e.into()
+        })
     }
 
     /// When the transport has not taken all there is to send.

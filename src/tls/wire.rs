@@ -2,8 +2,11 @@
 
 use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::io::{self, ErrorKind, Read, Write};
+use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
+use std::ptr::NonNull;
 use std::rc::Rc;
 
+use crate::panics::Payload;
 use crate::tls::buffer::Buffer;
 
 /// Ciphertext of both directions. libssl has it only while it moves bytes, and no job pauses there.
@@ -13,6 +16,10 @@ pub(crate) struct Wire {
     outgoing: RefCell<Buffer>,
     /// libssl wants it to be flushed: it is the end of a flight.
     flush: Cell<bool>,
+    /// Who is asked first to take what libssl writes, in [`through`](Self::through).
+    sink: Cell<Option<NonNull<dyn Write>>>,
+    /// What that panicked with: not libssl's to see.
+    panic: Cell<Option<Payload>>,
 }
 
 #[derive(Default)]
@@ -50,6 +57,53 @@ impl Wire {
             len => {
                 incoming.0.buffer.add(len);
                 Ok(len)
+            }
+        }
+    }
+
+    /// Calls libssl with somebody who is given what it writes from its own memory, as long as that
+    /// takes all of it. The rest is kept as ever.
+    pub(crate) fn through<T>(&self, sink: &mut dyn Write, call: impl FnOnce() -> T) -> T {
+        struct Reset<'a>(&'a Wire);
+        impl Drop for Reset<'_> {
+            fn drop(&mut self) {
+                self.0.sink.set(None);
+            }
+        }
+        let sink: *mut (dyn Write + '_) = sink;
+        // SAFETY: only the lifetime changes; it is reset before this call ends.
+        let sink: *mut (dyn Write + 'static) = unsafe { std::mem::transmute(sink) };
+        let reset = Reset(self);
+        self.sink.set(NonNull::new(sink));
+        let result = call();
+        drop(reset);
+        if let Some(payload) = self.panic.take() {
+            resume_unwind(payload);
+        }
+        result
+    }
+
+    /// How much of it the sink takes. What comes of an error is known when it is asked again.
+    fn offer(&self, bytes: &[u8]) -> usize {
+        // Taken out: while it is called it is nobody else's.
+        let Some(mut sink) = self.sink.take() else {
+            return 0;
+        };
+        if !self.outgoing.borrow().is_empty() {
+            return 0;
+        }
+        // SAFETY: `through` has it borrowed, and waits.
+        let write = || unsafe { sink.as_mut() }.write(bytes);
+        match catch_unwind(AssertUnwindSafe(write)) {
+            Ok(Ok(len)) if len == bytes.len() => {
+                self.sink.set(Some(sink));
+                len
+            }
+            Ok(Ok(len)) if len < bytes.len() => len,
+            Ok(_) => 0,
+            Err(payload) => {
+                self.panic.set(Some(payload));
+                0
             }
         }
     }
@@ -103,7 +157,10 @@ impl Read for WireEnd {
 
 impl Write for WireEnd {
     fn write(&mut self, from: &[u8]) -> io::Result<usize> {
-        self.0.outgoing.borrow_mut().extend(from);
+        let sent = self.0.offer(from);
+        if sent < from.len() {
+            self.0.outgoing.borrow_mut().extend(&from[sent..]);
+        }
         Ok(from.len())
     }
 

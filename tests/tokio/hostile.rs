@@ -5,11 +5,11 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use openssl_async_jobs::tokio::{JobThreads, LocalSslStream, SslStream};
 use openssl_async_jobs::{block_on, suspend, CurrentJob, Job, JobPool, SuspendError};
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 
 use super::ends::{client, on_many_threads, on_one_thread, server, server_context};
 use crate::common::executor::quiet_waker;
@@ -141,6 +141,38 @@ fn a_transport_that_panics_may_be_called_again() {
             connects.await.unwrap();
         });
     }
+}
+
+#[test]
+fn what_a_transport_panicked_over_is_sent_when_it_is_called_again() {
+    on_one_thread(async {
+        let ctx = server_context(|_| ());
+        let (io, there) = tokio::io::duplex(5000);
+        let deed = Rc::new(Cell::new(None));
+        let hostile = Hostile {
+            io,
+            deed: Rc::clone(&deed),
+        };
+        let mut ours = LocalSslStream::new(server(&ctx), hostile).unwrap();
+        let mut theirs = SslStream::new(client(), there).unwrap();
+        let (accepted, connected) = tokio::join!(
+            Pin::new(&mut ours).accept(),
+            Pin::new(&mut theirs).connect()
+        );
+        accepted.and(connected).unwrap();
+
+        ours.write_all(b"first ").await.unwrap();
+        deed.set(Some(Deed::PanicsInWrite));
+        let mut cx = Context::from_waker(Waker::noop());
+        let write = || Pin::new(&mut ours).poll_write(&mut cx, b"second ");
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(write)).unwrap_err();
+        deed.set(None);
+        ours.write_all(b"third").await.unwrap();
+        ours.shutdown().await.unwrap();
+        let mut got = String::new();
+        theirs.read_to_string(&mut got).await.unwrap();
+        assert_eq!(got, "first second third");
+    });
 }
 
 /// A server's handshake that pauses for ever in its callback, polled until it does.
