@@ -178,7 +178,7 @@ impl Write for Socket {
     }
 }
 
-fn context() -> &'static SslContext {
+pub fn context() -> &'static SslContext {
     static CONTEXT: OnceLock<SslContext> = OnceLock::new();
     CONTEXT.get_or_init(|| {
         let build = || {

@@ -12,12 +12,19 @@ pub fn document(head: &str, machine: &[String], rounds: usize, tables: &[Table])
         writeln!(text, "- {line}").expect("memory");
     }
     writeln!(text, "- {rounds} rounds").expect("memory");
-    text.push_str("\n## Goals\n\n| measure | goal | measured | reached |\n|---|---|---|---|\n");
+    text.push_str(
+        "\n## Goals\n\n| measure | goal | measured | reached | ceiling |\n|---|---|---|---|---|\n",
+    );
     for table in tables {
         for goal in &table.goals {
             let reached = if goal.reached { "yes" } else { "**no**" };
             let (title, text_of, value) = (&table.title, &goal.text, goal.value);
-            writeln!(text, "| {title} | {text_of} | {value} | {reached} |").expect("memory");
+            let ceiling = table.ceiling.map_or(String::new(), |most| most.to_string());
+            writeln!(
+                text,
+                "| {title} | {text_of} | {value} | {reached} | {ceiling} |"
+            )
+            .expect("memory");
         }
     }
     text.push_str("\n## Tables\n");

@@ -1,6 +1,7 @@
 //! A table of the report: variants with their values, ratios and goals.
 
 use crate::measure::{Series, Spread};
+use crate::peers::Stack;
 
 pub struct Table {
     pub title: String,
@@ -9,6 +10,8 @@ pub struct Table {
     /// Whose values the others are put in relation to.
     pub base: Option<String>,
     pub goals: Vec<Goal>,
+    /// What the goals' ratio cannot be more than here.
+    pub ceiling: Option<Spread>,
     /// The name of its plot's file, without an ending.
     pub plot: Option<&'static str>,
 }
@@ -28,6 +31,7 @@ impl Table {
             series,
             base: None,
             goals: Vec::new(),
+            ceiling: None,
             plot: None,
         }
     }
@@ -40,6 +44,22 @@ impl Table {
 
     pub fn plot(mut self, name: &'static str) -> Table {
         self.plot = Some(name);
+        self
+    }
+
+    /// `all` is what each variant spends at both ends, and `libssl` what libssl alone does; both in
+    /// the rounds of this table. Without a stack between it and the sockets it would be so much faster
+    /// than the base.
+    pub fn ceiling(mut self, all: &[Series], libssl: &[f64]) -> Table {
+        let of = |name: &str| all.iter().find(|series| series.name == name);
+        let plain = of(&Stack::Plain.to_string());
+        let base = self.base.as_deref().and_then(of);
+        if let (Some(plain), Some(base)) = (plain, base) {
+            let least = plain.values.iter().zip(libssl);
+            let ratios = least.zip(&base.values);
+            let ratios = ratios.map(|((plain, libssl), base)| base / (plain + libssl));
+            self.ceiling = Some(Spread::of(&ratios.collect::<Vec<_>>()));
+        }
         self
     }
 

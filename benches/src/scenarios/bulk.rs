@@ -13,6 +13,7 @@ use crate::measure;
 use crate::peers::{Peer, Stack};
 use crate::server::{accept, Configuration, Server};
 use crate::settings::Settings;
+use crate::small::libssl::InMemory;
 use crate::table::Table;
 use crate::with_peer;
 
@@ -47,6 +48,7 @@ const MIB: usize = 1 << 20;
 
 pub fn run(settings: &Settings) -> io::Result<Vec<Table>> {
     let bytes = settings.many(256, 4) * MIB;
+    let libssl = libssl(settings, 16 * 1024);
     let mut tables = Vec::new();
     for client_core in 0..machine::cores().min(2) {
         let (place, least) = match client_core {
@@ -73,6 +75,9 @@ pub fn run(settings: &Settings) -> io::Result<Vec<Table>> {
                 let mut table = Table::new(&title, "MiB/s", rate)
                     .base(Stack::TokioOpenssl)
                     .at_least_times(Stack::Ours, least, Stack::TokioOpenssl);
+                if client_core == 0 {
+                    table = table.ceiling(&both, &libssl);
+                }
                 table.plot = plot;
                 tables.push(table);
                 tables.push(
@@ -87,6 +92,15 @@ pub fn run(settings: &Settings) -> io::Result<Vec<Table>> {
         }
     }
     Ok(tables)
+}
+
+/// What libssl alone takes for a MiB in such messages, in microseconds, in each round.
+pub fn libssl(settings: &Settings, size: usize) -> Vec<f64> {
+    let mut libssl = InMemory::default();
+    let messages = MIB / size;
+    (0..settings.rounds)
+        .map(|_| libssl.message(size, 16 * messages) * messages as f64 * 1e6)
+        .collect()
 }
 
 /// MiB a second; the CPU time for each, in microseconds: the server's, and that of both ends.

@@ -11,12 +11,14 @@ use crate::measure;
 use crate::peers::{Peer, Stack};
 use crate::server::{accept, Configuration, Server};
 use crate::settings::Settings;
+use crate::small::libssl::InMemory;
 use crate::table::Table;
 use crate::with_peer;
 
 pub fn run(settings: &Settings) -> io::Result<Vec<Table>> {
     let trips = settings.many(20_000, 200);
     let mut tables = Vec::new();
+    let mut libssl = InMemory::default();
     for (size, name, plot) in [
         (1, "1 byte", "ping-pong-1b"),
         (1024, "1 KiB", "ping-pong-1k"),
@@ -32,6 +34,10 @@ pub fn run(settings: &Settings) -> io::Result<Vec<Table>> {
                     server.allocations / trips as f64,
                 ]
             });
+        // A message there, and one back.
+        let libssl: Vec<f64> = (0..settings.rounds)
+            .map(|_| 2e6 * libssl.message(size, trips))
+            .collect();
         tables.push(
             Table::new(
                 format!("Ping-pong of {name}, both ends on one core"),
@@ -40,6 +46,7 @@ pub fn run(settings: &Settings) -> io::Result<Vec<Table>> {
             )
             .base(Stack::TokioOpenssl)
             .at_least_times(Stack::Ours, 1.15, Stack::TokioOpenssl)
+            .ceiling(&both, &libssl)
             .plot(plot),
         );
         tables.push(

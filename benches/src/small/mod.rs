@@ -2,4 +2,5 @@
 
 pub mod fds;
 pub mod job;
+pub mod libssl;
 pub mod wake;
