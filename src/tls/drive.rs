@@ -10,8 +10,9 @@ use openssl::ssl::{self, ErrorCode, SslStream};
 use crate::tls::buffer::{PIECE, RECORD};
 use crate::tls::operation::{to_the_last_message, Operation, Outcome};
 use crate::tls::progress::done;
+use crate::tls::wakers::Caller;
 use crate::tls::wire::WireEnd;
-use crate::tls::{AsyncPolicy, Caller, Connection, Progress};
+use crate::tls::{AsyncPolicy, Connection, Progress};
 
 /// What a record has of plaintext at most, in bytes.
 const PLAINTEXT: usize = 16 * 1024;
