@@ -156,6 +156,7 @@ mod job;
 mod panics;
 mod ssl_ext;
 mod status;
+mod sync;
 mod tls;
 #[cfg(feature = "tokio")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]

@@ -88,6 +88,8 @@ fn shared_object(name: &str, sources: &[PathBuf], build: &cc::Build) {
     let out = Path::new(&env::var_os("OUT_DIR").expect("set by cargo")).join(format!("{name}.so"));
     let mut command = build.get_compiler().to_command();
     command.arg("-shared").arg("-o").arg(&out).args(sources);
+    // Not with the sanitizer that Rust may be built with: its runtime is the test binary's.
+    command.arg("-fno-sanitize=all");
     let status = command
         .status()
         .unwrap_or_else(|e| panic!("cannot run {command:?}: {e}"));

@@ -4,16 +4,16 @@
 //! has ended. So its argument is no pointer but a number: which cell, and the cell's generation.
 //! Each job has a generation of its own, and a call for another one is ignored.
 
+use std::array;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::atomic::AtomicPtr;
 use std::task::Waker;
 
 #[cfg(any(ossl300, test))]
 use libc::c_void;
 
-use crate::job::waker::wake_quietly;
-use crate::panics::quietly;
+use crate::job::cell::Cell;
+use crate::sync::{lock, Mutex, Ordering};
 
 /// Cells are made this many at a time.
 const CHUNK: usize = 64;
@@ -31,13 +31,6 @@ static FREE: Mutex<Free> = Mutex::new(Free {
 
 type Chunk = [Cell; CHUNK];
 
-struct Cell {
-    /// The generation, and in the lowest bit whether its callback has come.
-    state: AtomicU64,
-    /// Taken out before it is called or dropped, as that is somebody's code.
-    waker: Mutex<Option<Waker>>,
-}
-
 struct Free {
     indices: Vec<usize>,
     chunks: usize,
@@ -50,7 +43,8 @@ pub(crate) struct Token(usize);
 impl Token {
     #[cfg(any(ossl300, test))] // Before, no callback carries it.
     pub(crate) fn as_ptr(self) -> *mut c_void {
-        self.0 as *mut c_void
+        // A number, that points to nothing.
+        ptr::null_mut::<c_void>().wrapping_byte_add(self.0)
     }
 
     #[cfg(any(ossl300, test))] // Before, no callback carries it.
@@ -62,53 +56,34 @@ impl Token {
     /// thread; does not panic.
     #[cfg(any(ossl300, test))]
     pub(crate) fn complete(self) {
-        let Some((cell, generation)) = self.cell() else {
-            return;
-        };
-        let set = cell
-            .state
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
-                (truncate(state >> 1) == generation).then_some(state | 1)
-            });
-        if set.is_ok() {
-            wake(cell);
+        if let Some(cell) = self.cell() {
+            cell.complete(|generation| self.is_of(generation));
         }
     }
 
     /// The waker only: a file descriptor may be readable.
     pub(crate) fn wake(self) {
-        if let Some((cell, generation)) = self.cell() {
-            if truncate(cell.state.load(Ordering::Acquire) >> 1) == generation {
-                wake(cell);
-            }
+        if let Some(cell) = self.cell() {
+            cell.wake(|generation| self.is_of(generation));
         }
     }
 
-    fn cell(self) -> Option<(&'static Cell, usize)> {
+    fn is_of(self, generation: u64) -> bool {
+        truncate(generation) == self.0 >> INDEX_BITS
+    }
+
+    fn cell(self) -> Option<&'static Cell> {
         let index = self.0 & ((1 << INDEX_BITS) - 1);
         let chunk = TABLE[index / CHUNK].load(Ordering::Acquire);
         // SAFETY: null, or a chunk that was leaked for good before it was published (H8).
         let chunk = unsafe { chunk.as_ref() }?;
-        Some((&chunk[index % CHUNK], self.0 >> INDEX_BITS))
+        Some(&chunk[index % CHUNK])
     }
 }
 
 /// As much of a generation as a token has room for.
 fn truncate(generation: u64) -> usize {
     (generation as usize) & (usize::MAX >> INDEX_BITS)
-}
-
-fn wake(cell: &Cell) {
-    // In a statement of its own: the lock is released before the waker is called, which may poll the
-    // job there and then, and so register again.
-    let waker = lock(&cell.waker).take();
-    if let Some(waker) = waker {
-        wake_quietly(|| waker.wake());
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
 /// A cell's owner: one job after the other.
@@ -123,14 +98,7 @@ impl Completion {
         let mut free = lock(&FREE);
         if free.indices.is_empty() {
             let slot = TABLE.get(free.chunks)?;
-            let chunk: Box<Chunk> = Box::new(
-                [const {
-                    Cell {
-                        state: AtomicU64::new(0),
-                        waker: Mutex::new(None),
-                    }
-                }; CHUNK],
-            );
+            let chunk: Box<Chunk> = Box::new(array::from_fn(|_| Cell::new()));
             slot.store(Box::into_raw(chunk), Ordering::Release);
             let first = free.chunks * CHUNK;
             free.indices.extend((first..first + CHUNK).rev());
@@ -141,44 +109,34 @@ impl Completion {
 
     /// Ends the former job's generation, and begins the next job's.
     pub(crate) fn next_job(&self) -> Token {
-        // Two a step: the lowest bit is the flag, cleared here.
-        let before = self
-            .cell()
-            .state
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
-                Some((state | 1) + 1)
-            });
-        let generation = (before.unwrap_or_else(|state| state) >> 1) + 1;
-        Token(truncate(generation) << INDEX_BITS | self.index)
+        self.token_of(self.cell().next())
     }
 
     /// The token that [`next_job`](Self::next_job) gave last.
     pub(crate) fn token(&self) -> Token {
-        let generation = self.cell().state.load(Ordering::Relaxed) >> 1;
+        self.token_of(self.cell().generation())
+    }
+
+    fn token_of(&self, generation: u64) -> Token {
         Token(truncate(generation) << INDEX_BITS | self.index)
     }
 
     /// Whether the callback has come since this was asked last.
     pub(crate) fn take(&self) -> bool {
-        let state = &self.cell().state;
-        // The usual answer without a locked instruction.
-        state.load(Ordering::Acquire) & 1 == 1 && state.fetch_and(!1, Ordering::AcqRel) & 1 == 1
+        self.cell().take()
     }
 
     /// Whom to wake. Ask for evidence again after it.
     pub(crate) fn register(&self, waker: &Waker) {
-        let waker = waker.clone();
-        let former = lock(&self.cell().waker).replace(waker);
-        quietly(|| drop(former));
+        self.cell().register(waker);
     }
 
     pub(crate) fn unregister(&self) {
-        let former = lock(&self.cell().waker).take();
-        quietly(|| drop(former));
+        self.cell().unregister();
     }
 
     fn cell(&self) -> &'static Cell {
-        Token(self.index).cell().expect("the cell was made").0
+        Token(self.index).cell().expect("the cell was made")
     }
 }
 
@@ -277,7 +235,7 @@ mod tests {
     #[test]
     fn a_number_that_no_cell_has_is_ignored() {
         Token::from_ptr(ptr::null_mut()).complete();
-        Token::from_ptr(usize::MAX as *mut c_void).complete();
+        Token(usize::MAX).complete();
     }
 
     #[test]

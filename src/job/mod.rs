@@ -3,10 +3,12 @@
 
 mod admission;
 mod block_on;
+mod cell;
 mod completion;
 mod current;
 mod destructors;
 mod errors;
+mod event_fd;
 mod flight;
 mod in_flight;
 mod notifier;
@@ -22,6 +24,7 @@ mod registration;
 mod return_addresses;
 mod sentinel;
 mod session_lock;
+mod signal;
 mod stack;
 mod stats;
 mod suspend;

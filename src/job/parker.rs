@@ -3,50 +3,28 @@
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
-use std::task::{Wake, Waker};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use libc::c_int;
 
 use crate::job::completion::Token;
+use crate::job::signal::Signal;
 use crate::job::thread as local;
 use crate::job::thread_token::forks;
 use crate::job::wait_set::{self, is_ready, readable};
-use crate::job::wake_fd::WakeFd;
 use crate::panics::quietly;
 
 /// A thread's place to wait. Its waker is cheap to call twice, and on the thread itself.
 pub(crate) struct Parker {
-    shared: Arc<Shared>,
+    signal: Arc<Signal>,
     waker: Waker,
     /// Kept for their memory.
     polls: RefCell<Vec<libc::pollfd>>,
     ready: RefCell<Vec<Token>>,
     /// The process that it was made in; the child of a fork has its descriptor, too (H14).
     forks: u64,
-}
-
-struct Shared {
-    woken: AtomicBool,
-    /// Whether the thread is in poll(2), or about to be: only then that must be interrupted.
-    asleep: AtomicBool,
-    interrupt: WakeFd,
-}
-
-impl Wake for Shared {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        // A swap: what earlier wakers have done is seen, too, by who finds it.
-        self.woken.swap(true, Ordering::SeqCst);
-        if self.asleep.swap(false, Ordering::SeqCst) {
-            self.interrupt.set();
-        }
-    }
 }
 
 thread_local! {
@@ -62,21 +40,17 @@ impl Parker {
             Some(parker) if parker.forks == forks() => parker,
             _ => Parker::new()?,
         };
-        parker.shared.woken.store(false, Ordering::SeqCst);
+        parker.signal.reset();
         let result = f(&parker);
         let _ = PARKER.try_with(|kept| kept.replace(Some(parker)));
         Ok(result)
     }
 
     fn new() -> io::Result<Parker> {
-        let shared = Arc::new(Shared {
-            woken: AtomicBool::new(false),
-            asleep: AtomicBool::new(false),
-            interrupt: WakeFd::new()?,
-        });
+        let signal = Arc::new(Signal::new()?);
         Ok(Parker {
-            waker: Waker::from(Arc::clone(&shared)),
-            shared,
+            waker: Waker::from(Arc::clone(&signal)),
+            signal,
             polls: RefCell::default(),
             ready: RefCell::default(),
             forks: forks(),
@@ -91,22 +65,19 @@ impl Parker {
     /// the deadline is there: false then.
     pub(crate) fn park(&self, deadline: Option<Instant>) -> bool {
         loop {
-            // Said before it is asked, so that no waker misses it.
-            self.shared.asleep.store(true, Ordering::SeqCst);
-            if self.shared.woken.swap(false, Ordering::SeqCst) {
-                self.shared.asleep.store(false, Ordering::SeqCst);
+            if !self.signal.falls_asleep() {
                 return true;
             }
             let timeout = match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
                 Some(Duration::ZERO) => {
-                    self.shared.asleep.store(false, Ordering::SeqCst);
+                    self.signal.is_awake();
                     return false;
                 }
                 Some(left) => milliseconds(left),
                 None => -1,
             };
             self.poll(timeout);
-            self.shared.asleep.store(false, Ordering::SeqCst);
+            self.signal.is_awake();
         }
     }
 
@@ -115,7 +86,7 @@ impl Parker {
         let mut ready = self.ready.borrow_mut();
         local::with(|local| {
             polls.clear();
-            polls.push(readable(self.shared.interrupt.as_raw_fd()));
+            polls.push(readable(self.signal.as_raw_fd()));
             // Nobody else changes it during the poll: it is this thread's.
             let mut watched = local.watched.borrow_mut();
             polls.extend(watched.iter().map(|(fd, _)| readable(*fd)));
@@ -141,7 +112,7 @@ impl Parker {
             });
         });
         if polls[0].revents != 0 {
-            self.shared.interrupt.clear();
+            self.signal.clear();
         }
         ready.drain(..).for_each(Token::wake);
     }

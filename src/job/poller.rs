@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::{Arc, Mutex, MutexGuard, Once};
+use std::sync::{Arc, Once};
 use std::thread;
 
 use crate::job::completion::Token;
@@ -16,6 +16,7 @@ use crate::job::thread_token::forks;
 use crate::job::wait_set::{self, is_ready, readable, WaitSet};
 use crate::job::wake_fd::WakeFd;
 use crate::panics::quietly;
+use crate::sync::{lock, Mutex};
 
 /// The thread, as others see it. It is started when it is needed first, and lasts as long as the
 /// process.
@@ -28,10 +29,6 @@ struct Poller {
 }
 
 static POLLER: Mutex<Option<Arc<Poller>>> = Mutex::new(None);
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|e| e.into_inner())
-}
 
 /// Has the wait set's waker woken when one of its wait fds is readable, once.
 pub(crate) fn watch(wait_set: &WaitSet) {

@@ -57,11 +57,31 @@ impl Future for Reap {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Infallible> {
         with(|local| {
             local.note_fork();
+            if END.try_with(|_| ()).is_err() {
+                // The thread ends, and with it what there is to look after.
+                return;
+            }
             // First: sweeping may drop jobs, and so bring further ones.
             let former = local.reaper.replace(Some(cx.waker().clone()));
             quietly(|| drop(former));
             reaper::sweep_with(local, cx.waker());
         });
         Poll::Pending
+    }
+}
+
+thread_local! {
+    static END: End = const { End };
+}
+
+/// Gives the waker back when the thread ends: on a thread that has had no job, too.
+struct End;
+
+impl Drop for End {
+    fn drop(&mut self) {
+        with(|local| {
+            let reaper = local.reaper.take();
+            quietly(|| drop(reaper));
+        });
     }
 }

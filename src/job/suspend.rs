@@ -190,3 +190,84 @@ impl<F: Future> Parked for Slot<F> {
         self.replace(SlotState::Cancelled)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::waker::noop_waker;
+    use std::cell::Cell;
+    use std::future::poll_fn;
+    use std::rc::Rc;
+
+    /// Counts its drops, and panics in them if it shall.
+    struct Dropped(Rc<Cell<u32>>, bool);
+
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() + 1);
+            assert!(!self.1, "a drop that panics");
+        }
+    }
+
+    fn slot<F: Future>(future: F) -> Slot<F> {
+        Slot {
+            state: SlotState::Pending(future),
+        }
+    }
+
+    /// As the owner reaches it: by pointer, and without its type.
+    fn poll(parked: *mut dyn Parked) -> Result<bool, Payload> {
+        // SAFETY: the test's slot, which nobody else has meanwhile.
+        unsafe { &mut *parked }.poll(&mut Context::from_waker(&noop_waker()))
+    }
+
+    #[test]
+    fn a_future_that_refers_to_itself_is_polled_and_dropped_where_it_is() {
+        let drops = Rc::new(Cell::new(0));
+        let held = Dropped(Rc::clone(&drops), false);
+        let mut yields = 0;
+        let mut slot = slot(async move {
+            let held = held;
+            let refers = &held.0;
+            poll_fn(|_| {
+                yields += 1;
+                match yields {
+                    3 => Poll::Ready(()),
+                    _ => Poll::Pending,
+                }
+            })
+            .await;
+            refers.get()
+        });
+        let parked: *mut dyn Parked = &mut slot;
+        assert!(!poll(parked).unwrap());
+        assert!(!poll(parked).unwrap());
+        assert!(poll(parked).unwrap());
+        assert_eq!(drops.get(), 1);
+        assert!(matches!(slot.state, SlotState::Ready(0)));
+    }
+
+    #[test]
+    fn one_that_panics_when_it_is_polled_or_dropped_is_dropped_once() {
+        for (polls, drops_panic) in [(true, false), (false, true), (false, false)] {
+            let drops = Rc::new(Cell::new(0));
+            let held = Dropped(Rc::clone(&drops), drops_panic);
+            let mut slot = slot(async move {
+                let _held = held;
+                poll_fn(move |_| -> Poll<()> {
+                    assert!(!polls, "a poll that panics");
+                    Poll::Pending
+                })
+                .await;
+            });
+            let parked: *mut dyn Parked = &mut slot;
+            assert_eq!(poll(parked).is_err(), polls);
+            // SAFETY: as in `poll`.
+            let cancelled = unsafe { &mut *parked }.cancel();
+            assert_eq!(cancelled.is_err(), !polls && drops_panic);
+            assert!(matches!(slot.state, SlotState::Cancelled));
+            drop(slot);
+            assert_eq!(drops.get(), 1);
+        }
+    }
+}

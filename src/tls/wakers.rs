@@ -1,10 +1,11 @@
 //! Who waits for a connection's operation in flight: a reader and a writer may be different tasks,
 //! and either may go on with it, or be gone.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Wake, Waker};
 
 use crate::job::wake_quietly;
+use crate::sync::{lock, Mutex};
 
 /// Whose call it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +26,7 @@ struct All(Mutex<[Option<Waker>; 3]>);
 
 impl Wake for All {
     fn wake(self: Arc<Self>) {
-        let waiting = std::mem::take(&mut *self.0.lock().unwrap_or_else(|e| e.into_inner()));
+        let waiting = std::mem::take(&mut *lock(&self.0));
         for waker in waiting.into_iter().flatten() {
             wake_quietly(|| waker.wake());
         }

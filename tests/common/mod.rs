@@ -12,6 +12,7 @@ pub mod ending;
 pub mod engine;
 pub mod example;
 pub mod executor;
+pub mod failing_malloc;
 pub mod handshake;
 pub mod job;
 #[cfg(target_os = "linux")]
@@ -19,6 +20,8 @@ pub mod maps;
 pub mod memory;
 pub mod polled;
 pub mod records;
+#[cfg(target_os = "linux")]
+pub mod refuse;
 pub mod runner;
 pub mod script;
 pub mod thread;

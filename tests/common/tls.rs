@@ -156,7 +156,7 @@ fn progress(result: Result<(), Error>) -> bool {
         Ok(()) => true,
         Err(e)
             if e.io_error()
-                .map_or(true, |e| e.kind() == ErrorKind::WouldBlock) =>
+                .is_none_or(|e| e.kind() == ErrorKind::WouldBlock) =>
         {
             assert!(e.ssl_error().is_none(), "{e}");
             false

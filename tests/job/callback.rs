@@ -4,9 +4,10 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::mpsc::channel;
-use std::sync::{Arc, Barrier};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{channel, Receiver, Sender};
+use std::sync::{Arc, Barrier, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 
 use crate::common::engine::{wait_context, Operation, Tells, RESULT};
@@ -193,4 +194,47 @@ fn on_another_thread_while_its_job_pauses_it_is_seen_and_counts_once() {
         });
         device.join().unwrap();
     }
+}
+
+/// As by an executor that runs a task where it is woken, or that holds a lock of its own while it
+/// wakes one and while it polls one.
+#[test]
+fn the_job_may_be_polled_again_while_its_waker_is_called() {
+    struct WaitsForPoll {
+        called: Mutex<Sender<()>>,
+        polled: Mutex<Receiver<()>>,
+        in_vain: AtomicBool,
+    }
+    impl Wake for WaitsForPoll {
+        fn wake(self: Arc<Self>) {
+            self.called.lock().unwrap().send(()).unwrap();
+            let polled = self.polled.lock().unwrap();
+            let waited = polled.recv_timeout(PATIENCE.unwrap());
+            self.in_vain.store(waited.is_err(), Ordering::SeqCst);
+        }
+    }
+    on_a_new_thread(|| {
+        let operation = Operation::new(Tells::Callback);
+        let job = operation.clone();
+        let mut job = Job::new(move || job.run());
+        let ((called, was_called), (tell, polled)) = (channel(), channel());
+        let waits = Arc::new(WaitsForPoll {
+            called: Mutex::new(called),
+            polled: Mutex::new(polled),
+            in_vain: AtomicBool::new(false),
+        });
+        let waker = Waker::from(Arc::clone(&waits));
+        assert!(Pin::new(&mut job)
+            .poll(&mut Context::from_waker(&waker))
+            .is_pending());
+        let device = operation.clone();
+        let device = thread::spawn(move || device.complete());
+        was_called.recv().unwrap();
+        // It registers another waker first.
+        assert_eq!(poll(&mut job), Poll::Ready(RESULT));
+        tell.send(()).unwrap();
+        device.join().unwrap();
+        assert!(!waits.in_vain.load(Ordering::SeqCst), "locked meanwhile");
+        operation.assert_resumed_once();
+    });
 }

@@ -456,3 +456,19 @@ fn a_job_that_ends_in_the_clone_of_a_waiters_waker_gives_its_place_to_that() {
         assert_eq!(second.block_on(PATIENCE).expect("stuck"), 2);
     });
 }
+
+/// The waker holds the task, and that its runtime with what it has open.
+#[test]
+fn a_thread_that_looks_after_orphans_and_has_no_job_keeps_no_waker_when_it_ends() {
+    struct Task;
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {}
+    }
+    let task = Arc::new(Task);
+    let waker = Waker::from(Arc::clone(&task));
+    on_a_new_thread(move || {
+        let reap = Pin::new(&mut JobPool::reap()).poll(&mut Context::from_waker(&waker));
+        assert!(reap.is_pending());
+    });
+    assert_eq!(Arc::strong_count(&task), 1);
+}

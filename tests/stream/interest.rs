@@ -27,7 +27,7 @@ fn pause_after(records: usize) -> Gate {
     open.open();
     PAUSE.with_borrow_mut(|gates| {
         gates.push(gate.clone());
-        gates.extend(std::iter::repeat(open).take(records));
+        gates.extend(std::iter::repeat_n(open, records));
     });
     gate
 }

@@ -1,0 +1,5 @@
+#[path = "../../../src/tls/wakers.rs"]
+mod wakers;
+
+#[cfg(test)]
+mod wakers_model;
