@@ -43,7 +43,7 @@ pub(crate) fn may_resume_here() -> bool {
     };
     let (mut ends, mut reached_the_bottom) = (false, false);
     for_each_function(|function| {
-        ends = function == landmarks.runner;
+        ends = function != 0 && landmarks.runners.contains(&function);
         // One that is not known is no bottom, not even where that of main is not.
         reached_the_bottom |= function != 0 && landmarks.bottoms.contains(&function);
         !ends
@@ -64,9 +64,9 @@ pub(super) fn destructors() -> Option<List> {
 
 /// What is known of the C library.
 struct Landmarks {
-    /// Runs the destructors of a thread's thread-locals (`__call_tls_dtors` in glibc, which need not
-    /// export it).
-    runner: usize,
+    /// What runs the destructors of a thread's thread-locals (`__call_tls_dtors` in glibc, which need
+    /// not export it); and after that those of its keys (pthread_key_create(3)), 0 if that is not known.
+    runners: [usize; 2],
     /// Where the stacks of threads begin; and that of the main thread, 0 if that is not known.
     bottoms: [usize; 2],
     destructors: Option<List>,
@@ -82,8 +82,8 @@ impl Landmarks {
             .or_else(|| Landmarks::find().map(|found| KNOWN.get_or_init(|| found)))
     }
 
-    /// Has a thread look at its stack while it runs and while it ends. The outermost function that is
-    /// there only then is the runner.
+    /// Has a thread look at its stack while it runs and twice while it ends. The outermost function
+    /// that is there only then is a runner.
     fn find() -> Option<Landmarks> {
         struct AtTheEnd(Sender<Vec<usize>>);
         impl Drop for AtTheEnd {
@@ -94,21 +94,70 @@ impl Landmarks {
         }
         thread_local!(static AT_THE_END: RefCell<Option<AtTheEnd>> = const { RefCell::new(None) });
         let (tell, told) = channel();
+        let key = Key::new();
         let looks = thread::Builder::new()
             .name("openssl-async-jobs looks".to_owned())
             .spawn(move || {
                 let _ = tell.send(functions());
+                if let Some(key) = key {
+                    key.set(tell.clone());
+                }
                 AT_THE_END.set(Some(AtTheEnd(tell)));
                 Probe::begin()
             });
-        let destructors = looks.ok()?.join().ok()?.and_then(Probe::end);
+        let looked = looks.map(|looks| looks.join());
+        if let Some(key) = key {
+            key.delete();
+        }
+        let destructors = looked.ok()?.ok()?.and_then(Probe::end);
         let (running, ending) = (told.recv().ok()?, told.recv().ok()?);
-        let mut outermost_first = ending.into_iter().rev();
+        let outermost = |functions: Vec<usize>| {
+            let mut outermost_first = functions.into_iter().rev();
+            outermost_first.find(|function| !running.contains(function))
+        };
+        let of_keys = told.recv().ok().and_then(outermost);
         Some(Landmarks {
-            runner: outermost_first.find(|function| !running.contains(function))?,
+            runners: [outermost(ending)?, of_keys.unwrap_or(0)],
             bottoms: [*running.last()?, bottom_of_main()],
             destructors,
         })
+    }
+}
+
+/// A key whose destructor looks at the stack.
+#[derive(Clone, Copy)]
+struct Key(libc::pthread_key_t);
+
+impl Key {
+    /// `None` if there are too many.
+    fn new() -> Option<Key> {
+        unsafe extern "C" fn look(tell: *mut c_void) {
+            // SAFETY: what `set` has given away; called once, as the C library has cleared it.
+            let tell = unsafe { Box::from_raw(tell.cast::<Sender<Vec<usize>>>()) };
+            let _ = tell.send(functions());
+        }
+        let mut key = 0;
+        // SAFETY: a place for the key; the destructor takes what `set` sets.
+        match unsafe { libc::pthread_key_create(&mut key, Some(look)) } {
+            0 => Some(Key(key)),
+            _ => None,
+        }
+    }
+
+    /// On the thread that is to look.
+    fn set(self, tell: Sender<Vec<usize>>) {
+        let tell = Box::into_raw(Box::new(tell));
+        // SAFETY: a key of ours; the destructor takes the box.
+        if unsafe { libc::pthread_setspecific(self.0, tell.cast()) } != 0 {
+            // SAFETY: it was not taken.
+            drop(unsafe { Box::from_raw(tell) });
+        }
+    }
+
+    /// When that thread has ended.
+    fn delete(self) {
+        // SAFETY: a key of ours, which nobody has a value under any more.
+        unsafe { libc::pthread_key_delete(self.0) };
     }
 }
 
