@@ -4,13 +4,16 @@
 //!
 //! Without libtest, as keys are destroyed in the order in which they were made.
 
+mod common;
+
 use std::cell::Cell;
 use std::future::Future;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
+use common::executor::quiet_waker;
 use libc::{c_void, pthread_key_t};
 use openssl_async_jobs::{suspend, Job};
 
@@ -23,7 +26,7 @@ thread_local! {
 }
 
 fn poll(job: &mut Job<()>) -> Poll<()> {
-    Pin::new(job).poll(&mut Context::from_waker(Waker::noop()))
+    Pin::new(job).poll(&mut Context::from_waker(&quiet_waker()))
 }
 
 /// Is pending once.

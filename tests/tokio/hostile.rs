@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use openssl_async_jobs::tokio::{JobThreads, LocalSslStream, SslStream};
 use openssl_async_jobs::{block_on, suspend, CurrentJob, Job, JobPool, SuspendError};
@@ -163,7 +163,8 @@ fn what_a_transport_panicked_over_is_sent_when_it_is_called_again() {
 
         ours.write_all(b"first ").await.unwrap();
         deed.set(Some(Deed::PanicsInWrite));
-        let mut cx = Context::from_waker(Waker::noop());
+        let waker = quiet_waker();
+        let mut cx = Context::from_waker(&waker);
         let write = || Pin::new(&mut ours).poll_write(&mut cx, b"second ");
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(write)).unwrap_err();
         deed.set(None);

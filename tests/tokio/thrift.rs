@@ -6,7 +6,7 @@ use openssl_async_jobs::tokio::{LocalSslStream, SslStream};
 use openssl_async_jobs::JobPool;
 
 use openssl_async_jobs::AsyncPolicy;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncWrite, ReadBuf};
 
 use super::each::{opened_now, Stream};
 use super::ends::{client, on_one_thread, server, server_context};
