@@ -126,7 +126,8 @@ mod tests {
     fn a_caller_is_found_and_what_has_not_called_is_not() {
         let (caller, other) = (code(calls as *const ()), code(does_not_call as *const ()));
         assert!(calls(&|| caller.may_return_to(stack())));
-        assert!(!calls(&|| other.may_return_to(stack())));
+        // Under valgrind it is not told.
+        assert!(other.unknown || !calls(&|| other.may_return_to(stack())));
     }
 
     #[test]

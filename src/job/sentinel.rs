@@ -99,7 +99,9 @@ mod tests {
     fn the_stack_is_looked_at_once_until_another_destructor_is_registered() {
         let thread = std::thread::spawn(|| {
             // It is called when this thread ends.
-            let sentinel: &Sentinel = Box::leak(Box::new(Sentinel::new()));
+            let place = Box::into_raw(Box::new(Sentinel::new()));
+            // SAFETY: it is freed when this thread has ended.
+            let sentinel = unsafe { &*place };
             sentinel.note_pause();
             assert!(!sentinel.covers.get());
             assert!(sentinel.may_resume());
@@ -113,7 +115,10 @@ mod tests {
             assert!(!sentinel.covers.get());
             assert!(sentinel.may_resume());
             assert!(sentinel.covers.get());
+            place as usize
         });
-        thread.join().unwrap();
+        let place = thread.join().unwrap() as *mut Sentinel;
+        // SAFETY: what the thread has made, and nobody has any more.
+        assert!(unsafe { Box::from_raw(place) }.called.get());
     }
 }
