@@ -40,6 +40,7 @@ mod waker;
 mod wind_up;
 
 pub(crate) use block_on::try_block_on;
+pub(crate) use errors::Errors;
 pub(crate) use record::Watcher;
 #[cfg(feature = "tokio")]
 pub(crate) use registration::Registration;

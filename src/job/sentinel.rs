@@ -13,6 +13,10 @@ use libc::c_void;
 
 use crate::job::thread_exit::{destructors, may_resume_here};
 
+/// So often one is registered at most on a thread: the C library keeps them all until its end. Somebody
+/// else may register as often as this does (another copy of this crate, whose jobs pause in turn).
+const MOST: u32 = 64;
+
 /// A thread's.
 pub(crate) struct Sentinel {
     /// The head of this thread's list of destructors. Null as long as it has none of ours.
@@ -22,6 +26,7 @@ pub(crate) struct Sentinel {
     /// Whether ours was registered after the last pause.
     covers: Cell<bool>,
     called: Cell<bool>,
+    registered: Cell<u32>,
 }
 
 impl Sentinel {
@@ -31,6 +36,7 @@ impl Sentinel {
             newest: Cell::new(0),
             covers: Cell::new(false),
             called: Cell::new(false),
+            registered: Cell::new(0),
         }
     }
 
@@ -50,7 +56,8 @@ impl Sentinel {
             return true;
         }
         let may_resume = may_resume_here();
-        if may_resume {
+        if may_resume && self.registered.get() < MOST {
+            self.registered.set(self.registered.get() + 1);
             self.register();
         }
         may_resume
@@ -120,5 +127,34 @@ mod tests {
         let place = thread.join().unwrap() as *mut Sentinel;
         // SAFETY: what the thread has made, and nobody has any more.
         assert!(unsafe { Box::from_raw(place) }.called.get());
+    }
+
+    /// Those of two copies of this crate in one process, whose jobs pause in turn.
+    #[test]
+    fn two_in_turn_do_not_register_again_and_again() {
+        let thread = std::thread::spawn(|| {
+            // They are called when this thread ends.
+            let places = [0; 2].map(|_| Box::into_raw(Box::new(Sentinel::new())));
+            // SAFETY: they are freed when this thread has ended.
+            let two = places.map(|place| unsafe { &*place });
+            let mut registered = 0;
+            for _ in 0..1000 {
+                for sentinel in two {
+                    sentinel.note_pause();
+                    let before = sentinel.newest.get();
+                    assert!(sentinel.may_resume());
+                    registered += usize::from(sentinel.newest.get() != before);
+                }
+            }
+            (registered, places.map(|place| place as usize))
+        });
+        let (registered, places) = thread.join().unwrap();
+        for place in places {
+            // SAFETY: what the thread has made, and nobody has any more.
+            assert!(unsafe { Box::from_raw(place as *mut Sentinel) }
+                .called
+                .get());
+        }
+        assert!(registered <= 2 * MOST as usize, "{registered} destructors");
     }
 }

@@ -327,7 +327,9 @@ impl Connection {
         // What a reader waits for has not come, whatever is written.
         let starved = self.starved.filter(|kind| *kind == Kind::Read);
         let wire = Rc::clone(&self.session.wire);
-        let written = wire.through(transport, || self.inline(|stream| stream.ssl_write(from)));
+        let written = wire.through(transport, from.len(), || {
+            self.inline(|stream| stream.ssl_write(from))
+        });
         match written {
             Ok(Progress::Done(written)) => {
                 self.starved = starved;

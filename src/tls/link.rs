@@ -154,11 +154,18 @@ impl Link {
 
     /// Has libssl take what was coalesced.
     fn write_coalesced(&mut self, transport: &mut impl Transport) -> Result<(), Error> {
+        /// Also if the transport panics.
+        struct PutBack<'a>(&'a mut Link, Buffer);
+        impl Drop for PutBack<'_> {
+            fn drop(&mut self) {
+                self.0.coalesced = std::mem::take(&mut self.1);
+            }
+        }
         while !self.coalesced.is_empty() {
             let plaintext = std::mem::take(&mut self.coalesced);
-            let written = self.write_now(transport, plaintext.bytes());
-            self.coalesced = plaintext;
-            self.coalesced.consume(written?);
+            let mut lent = PutBack(self, plaintext);
+            let written = lent.0.write_now(transport, lent.1.bytes())?;
+            lent.1.consume(written);
         }
         Ok(())
     }

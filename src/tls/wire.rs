@@ -6,6 +6,7 @@ use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::ptr::NonNull;
 use std::rc::Rc;
 
+use crate::job::Errors;
 use crate::panics::Payload;
 use crate::tls::buffer::Buffer;
 
@@ -18,6 +19,8 @@ pub(crate) struct Wire {
     flush: Cell<bool>,
     /// Who is asked first to take what libssl writes, in [`through`](Self::through).
     sink: Cell<Option<NonNull<dyn Write>>>,
+    /// What is shorter, in bytes, is no whole write, and is kept for one call with the others.
+    sink_least: Cell<usize>,
     /// What that panicked with: not libssl's to see.
     panic: Cell<Option<Payload>>,
 }
@@ -61,9 +64,14 @@ impl Wire {
         }
     }
 
-    /// Calls libssl with somebody who is given what it writes from its own memory, as long as that
-    /// takes all of it. The rest is kept as ever.
-    pub(crate) fn through<T>(&self, sink: &mut dyn Write, call: impl FnOnce() -> T) -> T {
+    /// Calls libssl with somebody who is given what it writes from its own memory, if that is at least
+    /// so long, and as long as all of it is taken. The rest is kept as ever.
+    pub(crate) fn through<T>(
+        &self,
+        sink: &mut dyn Write,
+        least: usize,
+        call: impl FnOnce() -> T,
+    ) -> T {
         struct Reset<'a>(&'a Wire);
         impl Drop for Reset<'_> {
             fn drop(&mut self) {
@@ -75,6 +83,7 @@ impl Wire {
         let sink: *mut (dyn Write + 'static) = unsafe { std::mem::transmute(sink) };
         let reset = Reset(self);
         self.sink.set(NonNull::new(sink));
+        self.sink_least.set(least);
         let result = call();
         drop(reset);
         if let Some(payload) = self.panic.take() {
@@ -89,12 +98,17 @@ impl Wire {
         let Some(mut sink) = self.sink.take() else {
             return 0;
         };
-        if !self.outgoing.borrow().is_empty() {
+        if bytes.len() < self.sink_least.get() || !self.outgoing.borrow().is_empty() {
             return 0;
         }
         // SAFETY: `through` has it borrowed, and waits.
         let write = || unsafe { sink.as_mut() }.write(bytes);
-        match catch_unwind(AssertUnwindSafe(write)) {
+        // What it leaves in the queue of errors libssl would take for its own.
+        let libssls = Errors::take();
+        let written = catch_unwind(AssertUnwindSafe(write));
+        drop(Errors::take());
+        libssls.put();
+        match written {
             Ok(Ok(len)) if len == bytes.len() => {
                 self.sink.set(Some(sink));
                 len

@@ -11,4 +11,5 @@ mod nonblocking;
 mod regressions;
 mod scripted_transport;
 mod sessions;
+mod through;
 mod truncation;

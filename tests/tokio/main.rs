@@ -5,6 +5,7 @@ mod common;
 
 mod always;
 mod callback;
+mod coalesced;
 mod drop_futures;
 mod drop_streams;
 mod each;
