@@ -57,7 +57,8 @@ impl Future for Reap {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Infallible> {
         with(|local| {
             local.note_fork();
-            if END.try_with(|_| ()).is_err() {
+            // On a thread that has had no job, too.
+            if !local.note_end() {
                 // The thread ends, and with it what there is to look after.
                 return;
             }
@@ -67,21 +68,5 @@ impl Future for Reap {
             reaper::sweep_with(local, cx.waker());
         });
         Poll::Pending
-    }
-}
-
-thread_local! {
-    static END: End = const { End };
-}
-
-/// Gives the waker back when the thread ends: on a thread that has had no job, too.
-struct End;
-
-impl Drop for End {
-    fn drop(&mut self) {
-        with(|local| {
-            let reaper = local.reaper.take();
-            quietly(|| drop(reaper));
-        });
     }
 }

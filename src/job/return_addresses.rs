@@ -67,10 +67,10 @@ impl Code {
         let all = self.all;
         (here..stack.end).step_by(size_of::<usize>()).any(|slot| {
             let word: usize;
-            // SAFETY: from the stack pointer to the end of its stack, all is mapped; rsp is a
-            // multiple of 8, and so is the end. In assembly, as much of it is not initialized, or
-            // another frame's, and the compiler (a sanitizer with it) would have its opinion of
-            // that.
+            // In assembly, as much of it is not initialized, or another frame's, and the compiler (a
+            // sanitizer with it) would have its opinion of that.
+            // SAFETY: from the stack pointer to the end of its stack, all is mapped (H4); both are
+            // multiples of 8.
             unsafe {
                 std::arch::asm!("mov {}, [{}]", out(reg) word, in(reg) slot,
                     options(readonly, nostack, preserves_flags, pure));

@@ -208,10 +208,16 @@ impl Local {
         }
         ThreadToken::watch_forks();
         self.note_fork();
-        // Has it dropped with the thread. Too late for that, if the thread is ending.
-        if END.try_with(|_| ()).is_err() {
+        self.note_end();
+    }
+
+    /// Has what is kept here dropped with the thread. False if it is too late for that.
+    pub(crate) fn note_end(&self) -> bool {
+        let in_time = END.try_with(|_| ()).is_ok();
+        if !in_time {
             self.ending.set(true);
         }
+        in_time
     }
 
     /// In the child of a fork, what is in flight or waits is the parent's (H14), and so are the

@@ -43,6 +43,16 @@ pub const GNUTLS_CLI: Program = Program::new("gnutls-cli", "gnutls-bin");
 /// GnuTLS's server.
 pub const GNUTLS_SERV: Program = Program::new("gnutls-serv", "gnutls-bin");
 
+/// What curl is told each time: nothing of the user's, no proxy, and an error is one.
+pub const CURL_ALONE: [&str; 6] = [
+    "--disable",
+    "--silent",
+    "--show-error",
+    "--fail",
+    "--noproxy",
+    "*",
+];
+
 impl Program {
     const fn new(name: &'static str, package: &'static str) -> Program {
         Program { name, package }

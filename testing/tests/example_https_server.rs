@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use testing::peer::{Files, CURL, NAME};
+use testing::peer::{Files, CURL, CURL_ALONE, NAME};
 use testing::tls::{certificate, KeyType};
 
 /// How often curl comes with each choice: as often as it shakes hands.
@@ -97,22 +97,18 @@ impl Server {
         let url = format!("https://{NAME}:{}/", self.port);
         let resolve = format!("{NAME}:{}:127.0.0.1", self.port);
         let trusted = files.path("trusted");
-        let arguments = [
-            "--disable", // No file of the user's.
-            "--silent",
-            "--show-error",
-            "--fail",
+        let ours = [
             "--max-time",
             "30",
-            "--noproxy",
-            "*",
             "--cacert",
             &trusted,
             "--resolve",
             &resolve,
             &url,
         ];
-        let finished = CURL.start(arguments.iter().chain(more)).finish();
+        let finished = CURL
+            .start(CURL_ALONE.iter().chain(&ours).chain(more))
+            .finish();
         assert!(finished.status.success(), "{more:?}: {}", finished.stderr);
         String::from_utf8(finished.stdout).unwrap()
     }

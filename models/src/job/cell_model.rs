@@ -47,17 +47,27 @@ fn shared() -> Arc<Shared> {
     })
 }
 
+/// A device that writes its result, and then calls back.
+fn device(shared: &Arc<Shared>, generation: u64) -> thread::JoinHandle<()> {
+    let shared = Arc::clone(shared);
+    thread::spawn(move || {
+        // SAFETY: the owner reads it once it has seen the flag.
+        shared.result.with_mut(|result| unsafe { *result = 7 });
+        shared.cell.complete(|other| other == generation);
+    })
+}
+
+fn assert_result_is_there(shared: &Shared) {
+    // SAFETY: the flag was seen.
+    assert_eq!(shared.result.with(|result| unsafe { *result }), 7);
+}
+
 #[test]
 fn a_callback_is_seen_or_wakes_and_what_it_tells_of_is_there() {
     in_all_orders(2, |yields| {
         let shared = shared();
         let generation = shared.cell.next();
-        let device = Arc::clone(&shared);
-        let device = thread::spawn(move || {
-            // SAFETY: the owner reads it once it has seen the flag.
-            device.result.with_mut(|result| unsafe { *result = 7 });
-            device.cell.complete(|other| other == generation);
-        });
+        let device = device(&shared, generation);
         let (woken, waker) = Counted::new();
         // As the owner does: registered first, and asked then.
         yields.at(0);
@@ -72,8 +82,7 @@ fn a_callback_is_seen_or_wakes_and_what_it_tells_of_is_there() {
             device.join().unwrap();
         }
         assert!(seen);
-        // SAFETY: the flag was seen.
-        assert_eq!(shared.result.with(|result| unsafe { *result }), 7);
+        assert_result_is_there(&shared);
         assert!(!shared.cell.take(), "once");
     });
 }
@@ -83,16 +92,10 @@ fn the_flag_alone_makes_the_result_visible() {
     in_all_orders(1, |yields| {
         let shared = shared();
         let generation = shared.cell.next();
-        let device = Arc::clone(&shared);
-        let device = thread::spawn(move || {
-            // SAFETY: as above.
-            device.result.with_mut(|result| unsafe { *result = 7 });
-            device.cell.complete(|other| other == generation);
-        });
+        let device = device(&shared, generation);
         yields.at(0);
         if shared.cell.take() {
-            // SAFETY: the flag was seen.
-            assert_eq!(shared.result.with(|result| unsafe { *result }), 7);
+            assert_result_is_there(&shared);
         }
         device.join().unwrap();
     });

@@ -5,7 +5,7 @@ use openssl::ssl::{SslContext, SslVerifyMode, SslVersion};
 use openssl_async_jobs::Error;
 use testing::peer::{
     accept_paused, random_bytes, server_context, sha256, Asked, Files, Listener, Ours, Peer, CURL,
-    NAME, WAYS,
+    CURL_ALONE, NAME, WAYS,
 };
 use testing::tls::{certificate, trust, KeyType, VERSIONS};
 
@@ -26,21 +26,8 @@ fn url(listener: &Listener, path: &str) -> String {
 fn curl(files: &Files, listener: &Listener, more: &[&str]) -> Peer {
     let resolve = format!("{NAME}:{}:127.0.0.1", listener.port());
     let trusted = files.path("server.crt");
-    let arguments = [
-        // No file of the user's.
-        "--disable",
-        "--silent",
-        "--show-error",
-        "--fail",
-        "--http1.1",
-        "--noproxy",
-        "*",
-        "--cacert",
-        &trusted,
-        "--resolve",
-        &resolve,
-    ];
-    CURL.start(arguments.iter().chain(more))
+    let ours = ["--http1.1", "--cacert", &trusted, "--resolve", &resolve];
+    CURL.start(CURL_ALONE.iter().chain(&ours).chain(more))
 }
 
 /// A request's first line, and its body.
