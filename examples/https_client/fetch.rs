@@ -48,6 +48,8 @@ async fn connect(settings: &Settings) -> Result<SslStream<TcpStream>> {
     let (ssl, refusal) = ssl(settings)?;
     let threads = JobThreads::builder().threads(1).build()?;
     let connected = threads.connect(ssl, socket).await;
+    // An engine is unloaded when the process exits, and its threads are to be done with it then.
+    tokio::task::spawn_blocking(move || threads.join()).await??;
     Ok(connected.map_err(|e| refusal.take().unwrap_or(format!("no handshake: {e}")))?)
 }
 

@@ -70,10 +70,17 @@ fn run(settings: &Settings) -> Result<()> {
         runtime.worker_threads(threads);
     }
     let runtime = runtime.enable_all().build()?;
-    runtime.block_on(serve(settings))
+    let handshakes = runtime.block_on(serve(settings))?;
+    // With the tasks that have handles of the threads.
+    drop(runtime);
+    match handshakes {
+        // An engine is unloaded when the process exits, and its threads are to be done with it then.
+        Handshakes::Jobs(threads) => Ok(threads.join()?),
+        Handshakes::Sync => Ok(()),
+    }
 }
 
-async fn serve(settings: &Settings) -> Result<()> {
+async fn serve(settings: &Settings) -> Result<Handshakes> {
     let log = Log::new(settings.quiet);
     log.always(openssl::version::version());
     let (mut interrupt, mut terminate) = (
@@ -123,7 +130,7 @@ async fn serve(settings: &Settings) -> Result<()> {
     };
     Arc::clone(&server).run(listener, stop).await;
     report(&server, &store, &handshakes).await;
-    Ok(())
+    Ok(handshakes)
 }
 
 async fn report(server: &Server, store: &Store, handshakes: &Handshakes) {

@@ -52,12 +52,17 @@ use crate::job::WaitContextRef;
 /// ```
 #[derive(Debug)]
 pub struct CurrentJob {
-    /// Compared with the job that is running, and used only if it is the same.
-    job: NonNull<ffi::ASYNC_JOB>,
-    /// Likewise: which of our jobs, if it is one, as OpenSSL uses its own again.
-    record: Option<u64>,
+    which: Which,
     /// Not `Send`, not `Sync` (H1).
     _thread: PhantomData<*mut ()>,
+}
+
+/// Compared with the job that is running, and used only if it is the same.
+#[derive(Debug)]
+enum Which {
+    /// By its number, as OpenSSL uses its own jobs again.
+    Ours(u64),
+    Another(NonNull<ffi::ASYNC_JOB>),
 }
 
 impl CurrentJob {
@@ -67,11 +72,14 @@ impl CurrentJob {
     /// assert!(openssl_async_jobs::CurrentJob::get().is_none());
     /// ```
     pub fn get() -> Option<CurrentJob> {
-        // With rust-openssl's options, as this may be the process's first call to OpenSSL.
-        openssl_sys::init();
-        running().map(|job| CurrentJob {
-            job,
-            record: record(),
+        // One of ours is known here; OpenSSL knows of all, and takes longer.
+        let which = match current_record() {
+            // SAFETY: the running job's record, which lives until its closure has returned.
+            Some(record) => Which::Ours(unsafe { record.as_ref() }.id),
+            None => Which::Another(running()?),
+        };
+        Some(CurrentJob {
+            which,
             _thread: PhantomData,
         })
     }
@@ -94,9 +102,14 @@ impl CurrentJob {
     /// assert!(matches!(waits_for(), Err(Error::NotInJob)));
     /// ```
     pub fn wait_context(&self) -> Result<WaitContextRef<'_>, Error> {
-        let job = self.check()?;
-        // SAFETY: the job that is running, so it is alive.
-        let context = unsafe { ffi::ASYNC_get_wait_ctx(job.as_ptr()) };
+        let context = match (self.own(), &self.which) {
+            (Some(header), _) => header.wait_context(),
+            // SAFETY: the job that is running, so it is alive.
+            (None, Which::Another(job)) if self.is_running(*job) => unsafe {
+                ffi::ASYNC_get_wait_ctx(job.as_ptr())
+            },
+            _ => return Err(Error::NotInJob),
+        };
         let context = NonNull::new(context).ok_or(Error::NoWaitContext)?;
         Ok(WaitContextRef::new(self, context))
     }
@@ -161,31 +174,24 @@ impl CurrentJob {
 
     /// The record of this job, if it is one of ours and the one running.
     fn own(&self) -> Option<&Header> {
-        let number = self.record?;
+        let Which::Ours(number) = self.which else {
+            return None;
+        };
         // SAFETY: the running job's record, which lives until its closure has returned; this handle
         // is used in it.
         let header = unsafe { current_record()?.as_ref() };
         (header.id == number).then_some(header)
     }
 
-    /// This job, if it is the one running.
-    fn check(&self) -> Result<NonNull<ffi::ASYNC_JOB>, Error> {
-        if self.own().is_some() {
-            return Ok(self.job);
-        }
-        running()
-            .filter(|job| *job == self.job && record() == self.record)
-            .ok_or(Error::NotInJob)
+    /// Whether this is running, which is none of ours.
+    fn is_running(&self, job: NonNull<ffi::ASYNC_JOB>) -> bool {
+        current_record().is_none() && running() == Some(job)
     }
 }
 
-/// The number of the job that is running, if that is one of ours.
-fn record() -> Option<u64> {
-    // SAFETY: the running job's record, which lives until its closure has returned.
-    current_record().map(|record| unsafe { record.as_ref() }.id)
-}
-
 fn running() -> Option<NonNull<ffi::ASYNC_JOB>> {
+    // With rust-openssl's options, as this may be the process's first call to OpenSSL.
+    openssl_sys::init();
     // SAFETY: may be called at any time, on any thread.
     NonNull::new(unsafe { ffi::ASYNC_get_current_job() })
 }

@@ -15,6 +15,7 @@ use crate::job::record::{keep_panic, Header, Leaves, State};
 use crate::job::thread::{count, in_job, with, Local};
 use crate::job::wait_set::{Evidence, PausedBy};
 use crate::panics::quietly;
+use crate::trace::Since;
 
 /// What came of starting or resuming.
 pub(super) enum Switched {
@@ -62,7 +63,7 @@ pub(crate) unsafe fn poll(record: NonNull<Header>, cx: &mut Context<'_>) -> Poll
         let polled = loop {
             if paused {
                 // SAFETY: paused, and its owner.
-                match unsafe { may_resume(local, record, &mut thread, cx) } {
+                match unsafe { look_for_evidence(local, record, &mut thread, cx) } {
                     Resume::Now => {}
                     Resume::Later => break Poll::Pending,
                     Resume::Never => panic_at_the_end(),
@@ -137,12 +138,28 @@ impl Thread {
     }
 }
 
-/// Whether there is evidence that the paused job can go on; else whoever brings it wakes `cx`.
+/// [`look_for_evidence`], where it need not be inlined.
+///
+/// # Safety
+///
+/// As [`look_for_evidence`].
+pub(super) unsafe fn may_resume(
+    local: &Local,
+    record: NonNull<Header>,
+    thread: &mut Thread,
+    cx: &mut Context<'_>,
+) -> Resume {
+    // SAFETY: the caller's.
+    unsafe { look_for_evidence(local, record, thread, cx) }
+}
+
+/// Whether the paused job can go on; else whoever brings the evidence for that wakes `cx`.
 ///
 /// # Safety
 ///
 /// A paused job, and its owner's call.
-pub(super) unsafe fn may_resume(
+#[inline(always)]
+unsafe fn look_for_evidence(
     local: &Local,
     record: NonNull<Header>,
     thread: &mut Thread,
@@ -185,8 +202,7 @@ fn await_completion(header: &Header, by: PausedBy, cx: &mut Context<'_>) -> bool
     let State::InFlight(flight) = &mut *state else {
         return true;
     };
-    flight.wait_set.register(cx.waker());
-    match flight.wait_set.take_evidence(by) {
+    match flight.wait_set.find_evidence(by, cx.waker()) {
         Evidence::Called => return true,
         Evidence::Readable => {
             flight.unwatch();
@@ -241,7 +257,7 @@ unsafe fn switch(local: &Local, record: NonNull<Header>) -> Switched {
     let resumed = !job.is_null();
     if resumed {
         count(&local.counts.resumed);
-        quietly(|| log::debug!("resume {record:p}"));
+        log_switch("resume", record);
         since.resumed();
     }
     header.notifier_taken.set(false);
@@ -281,11 +297,9 @@ unsafe fn switch(local: &Local, record: NonNull<Header>) -> Switched {
             local.sentinel.note_pause();
             // First: from here on it is known as paused, whatever a logger does.
             note_pause(header, job);
-            quietly(|| log::debug!("pause {record:p}"));
+            log_switch("pause", record);
             since.paused();
-            if let State::InFlight(flight) = &mut *header.state.borrow_mut() {
-                flight.since = since;
-            }
+            note_since(header, since);
             owners.put();
             Switched::Paused
         }
@@ -326,6 +340,25 @@ fn note_pause(header: &Header, job: *mut ffi::ASYNC_JOB) {
         flight.registered.follow(&flight.wait_set);
     }
     header.errors.set(Errors::take());
+}
+
+/// Not while it is borrowed, as a subscriber is somebody's code.
+#[inline(always)]
+fn note_since(header: &Header, since: Since) {
+    // Without the feature `tracing` it is nothing.
+    if size_of::<Since>() > 0 {
+        if let State::InFlight(flight) = &mut *header.state.borrow_mut() {
+            flight.since = since;
+        }
+    }
+}
+
+/// Without a logger, or one for less, it costs a comparison.
+#[inline(always)]
+fn log_switch(what: &str, record: NonNull<Header>) {
+    if log::max_level() >= log::LevelFilter::Debug {
+        quietly(|| log::debug!("{what} {record:p}"));
+    }
 }
 
 /// Appends the wait fds that a paused job waits for.

@@ -9,6 +9,7 @@ use std::ptr::NonNull;
 
 use libc::{c_int, c_void};
 
+use crate::ffi;
 use crate::job::errors::Errors;
 use crate::job::in_flight::Flight;
 use crate::job::owner::Owner;
@@ -134,6 +135,14 @@ impl Header {
             body: UnsafeCell::new(Body::<F, T>::Closure(closure)),
         });
         NonNull::from(Box::leak(record)).cast()
+    }
+
+    /// While it is in flight; else null.
+    pub(crate) fn wait_context(&self) -> *mut ffi::ASYNC_WAIT_CTX {
+        match self.state.try_borrow().as_deref() {
+            Ok(State::InFlight(flight)) => flight.wait_set.as_ptr(),
+            _ => std::ptr::null_mut(),
+        }
     }
 
     /// The function to start the job with. Its argument is a pointer to a `NonNull<Header>`, this

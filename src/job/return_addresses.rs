@@ -32,6 +32,64 @@ impl Extent {
     fn has_call_before(self, address: usize) -> bool {
         address.wrapping_sub(1).wrapping_sub(self.start) < self.len
     }
+
+    /// The first group of words with one of which that is so, or the end.
+    ///
+    /// # Safety
+    ///
+    /// Memory from the first address to the second, both multiples of a group's size.
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    unsafe fn find_call_before(self, mut group: usize, end: usize) -> usize {
+        // By hand, as it is asked at each pause: three instructions a word.
+        // SAFETY: the caller's.
+        unsafe {
+            std::arch::asm!(
+                "2:",
+                "cmp {group}, {end}",
+                "je 3f",
+                // Eight words are a group.
+                ".irp offset, 0, 8, 16, 24, 32, 40, 48, 56",
+                "mov {word}, [{group} + \\offset]",
+                "sub {word}, {first}",
+                "cmp {word}, {len}",
+                "jb 3f",
+                ".endr",
+                "add {group}, {size}",
+                "jmp 2b",
+                "3:",
+                group = inout(reg) group,
+                end = in(reg) end,
+                word = out(reg) _,
+                first = in(reg) self.start.wrapping_add(1),
+                len = in(reg) self.len,
+                size = const GROUP,
+                options(readonly, nostack),
+            );
+        }
+        group
+    }
+}
+
+/// So much of a stack, in bytes, is looked at together.
+#[cfg(target_arch = "x86_64")]
+const GROUP: usize = 64;
+
+/// A word of a stack. In assembly, as much of it is not initialized, or another frame's, and the
+/// compiler (a sanitizer with it) would have its opinion of that.
+///
+/// # Safety
+///
+/// An address of mapped memory, and a multiple of a word's size.
+#[cfg(target_arch = "x86_64")]
+unsafe fn read(slot: usize) -> usize {
+    let word: usize;
+    // SAFETY: the caller's.
+    unsafe {
+        std::arch::asm!("mov {}, [{}]", out(reg) word, in(reg) slot,
+            options(readonly, nostack, preserves_flags, pure));
+    }
+    word
 }
 
 impl Code {
@@ -61,22 +119,26 @@ impl Code {
         unsafe {
             std::arch::asm!("mov {}, rsp", out(reg) here, options(nomem, nostack, preserves_flags));
         }
-        if !stack.contains(&here) || self.unknown {
+        if !stack.contains(&here) || stack.end % GROUP != 0 || self.unknown {
             return true;
         }
-        let all = self.all;
-        (here..stack.end).step_by(size_of::<usize>()).any(|slot| {
-            let word: usize;
-            // In assembly, as much of it is not initialized, or another frame's, and the compiler (a
-            // sanitizer with it) would have its opinion of that.
-            // SAFETY: from the stack pointer to the end of its stack, all is mapped (H4); both are
-            // multiples of 8.
-            unsafe {
-                std::arch::asm!("mov {}, [{}]", out(reg) word, in(reg) slot,
-                    options(readonly, nostack, preserves_flags, pure));
+        // What is below may be looked at, too: it is of the same page.
+        let mut group = here & !(GROUP - 1);
+        loop {
+            // SAFETY: from the stack pointer's page to the end of its stack, all is mapped (H4), and
+            // both are multiples of a group.
+            group = unsafe { self.all.find_call_before(group, stack.end) };
+            if group == stack.end {
+                return false;
             }
-            all.has_call_before(word) && self.have_call_before(word)
-        })
+            for slot in (group..group + GROUP).step_by(size_of::<usize>()) {
+                // SAFETY: as above.
+                if self.have_call_before(unsafe { read(slot) }) {
+                    return true;
+                }
+            }
+            group += GROUP;
+        }
     }
 
     /// Return addresses may be signed there.
@@ -101,7 +163,7 @@ mod tests {
     #[inline(never)]
     fn stack() -> Range<usize> {
         let inner = 0_usize;
-        let inner = std::ptr::from_ref(&inner) as usize & !15;
+        let inner = std::ptr::from_ref(&inner) as usize & !(GROUP - 1);
         inner - 0x10000..inner + 0x200
     }
 

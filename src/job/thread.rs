@@ -167,6 +167,7 @@ pub(crate) fn with<R>(f: impl FnOnce(&Local) -> R) -> R {
 }
 
 /// The record of the job that is running on this thread, if that is ours.
+#[inline]
 pub(crate) fn current_record() -> Option<NonNull<Header>> {
     with(|local| local.current.get())
 }

@@ -64,8 +64,10 @@ impl ThreadToken {
 
 /// For a fibre that goes on after a pause: on another thread nothing on its stack may be touched,
 /// not even to unwind.
+// Not inlined: see `current`.
+#[inline(never)]
 pub(crate) fn abort_if_moved(before: ThreadToken) {
-    if ThreadToken::current() != before {
+    if !before.is_current() {
         // Not `eprintln`, which panics if nobody reads it, and would unwind here.
         let _ = std::io::stderr().write_all(
             b"openssl-async-jobs: a paused job was resumed on another thread, or in another \

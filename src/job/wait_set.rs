@@ -95,6 +95,21 @@ impl WaitSet {
         }
     }
 
+    /// Whether the paused job may be resumed; else the callback, or a wait fd, shall wake the waker.
+    #[inline]
+    pub(crate) fn find_evidence(&self, paused_by: PausedBy, waker: &Waker) -> Evidence {
+        // As a rule a waker is cloned only if there is something to wait for.
+        if self.completion.take() {
+            return Evidence::Called;
+        }
+        let is_alone = paused_by == PausedBy::UsWithoutNotifier && self.count() == 0;
+        if is_alone && !self.says_again() {
+            return Evidence::Again;
+        }
+        self.register(waker);
+        self.take_evidence(paused_by)
+    }
+
     /// Whether the paused job may be resumed. What it says of a callback it says once.
     pub(crate) fn take_evidence(&self, paused_by: PausedBy) -> Evidence {
         if self.completion.take() {

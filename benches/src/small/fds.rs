@@ -65,12 +65,15 @@ impl Default for Paused {
 
 impl Paused {
     /// The safe call.
+    // Inlined, as the other is: the compiler had chosen one of the two, whose call was a part of it.
+    #[inline(always)]
     pub fn here(&self, buffer: &mut [RawFd]) -> usize {
         let fds = self.stream.ssl().all_async_fds_into(buffer);
         fds.expect("a job has run").len()
     }
 
     /// The two calls in C: how many, and which.
+    #[inline(always)]
     pub fn in_c(&self, buffer: &mut [RawFd]) -> usize {
         let ssl = self.stream.ssl().as_ptr();
         let mut len = 0;

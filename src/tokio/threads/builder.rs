@@ -1,19 +1,13 @@
 //! The sizes of job threads.
 
 use std::io;
-use std::panic::catch_unwind;
-use std::sync::atomic::AtomicUsize;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio_util::task::LocalPoolHandle;
-
 use crate::error::Error;
 use crate::job::{JobPool, JobPoolBuilder};
-use crate::panics::forget_panic;
-use crate::tokio::threads::{keeper, JobThreads, Shared};
+use crate::tokio::threads::{Ended, JobThreads, Shared, Worker};
 
 /// How many jobs a thread has in flight at most, if nothing else is said.
 const MAX_JOBS: usize = 1024;
@@ -84,7 +78,7 @@ impl JobThreadsBuilder {
 
     /// How long a thread that ends waits for devices that still work for cancelled jobs, 5 seconds
     /// unless this says otherwise: those that are not done then are leaked, with a warning. The last
-    /// handle's drop does not wait for that.
+    /// handle's drop does not wait for that; [`JobThreads::join`] does.
     ///
     /// ```
     /// # use openssl_async_jobs::tokio::JobThreads;
@@ -118,24 +112,26 @@ impl JobThreadsBuilder {
             None => available_parallelism().map_or(1, |cores| cores.get()),
         };
         self.jobs.check()?;
-        // It panics if a thread cannot be started; those that were end then.
-        let pool = catch_unwind(|| LocalPoolHandle::new(threads)).map_err(|payload| {
-            forget_panic(payload);
-            io::Error::other(format!("the system does not start {threads} job thread(s)"))
-        })?;
-        let (closing, closed) = watch::channel(());
-        for thread in 0..threads {
-            let (keeper, jobs, closed) = (pool.clone(), self.jobs.clone(), closed.clone());
-            let keep = move || keeper::keep(keeper, jobs, closed, self.drain_timeout);
-            pool.spawn_pinned_by_idx(keep, thread);
+        let (mut workers, mut handles) = (Vec::new(), Vec::new());
+        for _ in 0..threads {
+            match Worker::start(self.jobs.clone(), self.drain_timeout) {
+                Ok((worker, handle)) => {
+                    workers.push(worker);
+                    handles.push(handle);
+                }
+                Err(e) => {
+                    // The others have nothing to do, and end at once.
+                    drop(workers);
+                    let _ = Ended::new(handles).wait();
+                    let kind = e.kind();
+                    let what = format!("the system does not start {threads} job thread(s): {e}");
+                    return Err(io::Error::new(kind, what).into());
+                }
+            }
         }
+        let ended = Arc::new(Ended::new(handles));
         Ok(JobThreads {
-            shared: Arc::new(Shared {
-                pool,
-                jobs: self.jobs,
-                operations: AtomicUsize::new(0),
-                _closing: closing,
-            }),
+            shared: Arc::new(Shared { workers, ended }),
         })
     }
 }

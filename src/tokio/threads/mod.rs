@@ -1,8 +1,9 @@
 //! Threads that run handshakes and closures as jobs, for tasks that may go from thread to thread.
 
 mod builder;
-mod keeper;
+mod ended;
 mod pinned;
+mod worker;
 
 use std::fmt;
 use std::future::poll_fn;
@@ -12,18 +13,20 @@ use std::sync::Arc;
 
 use openssl::ssl::Ssl;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
-use tokio_util::task::LocalPoolHandle;
+use tokio::sync::oneshot;
+use tokio::task::spawn_local;
 
 use crate::error::Error;
-use crate::job::{Job, JobPool, JobPoolBuilder, JobStats, Watcher};
+use crate::job::{Job, JobPool, JobStats, Watcher};
 use crate::tls::{Caller, Link, Role};
 use crate::tokio::task_transport::TaskTransport;
 use crate::tokio::{reactor, LocalSslStream, SslStream};
 use crate::trace;
 
 pub use builder::JobThreadsBuilder;
-use pinned::{Counted, Pinned};
+use ended::Ended;
+use pinned::{pin, Pinned};
+use worker::Worker;
 
 /// A few threads of their own for handshakes and other jobs. A handle: clones are of the same threads.
 ///
@@ -39,7 +42,7 @@ use pinned::{Counted, Pinned};
 ///
 /// Dropping the future of any of them cancels it, on its thread. Dropping the last handle ends the
 /// threads once they are done with what was cancelled: see
-/// [`drain_timeout`](JobThreadsBuilder::drain_timeout).
+/// [`drain_timeout`](JobThreadsBuilder::drain_timeout), and [`join`](Self::join) to wait for that.
 ///
 /// Futures that a callback suspends on are polled on the job thread, in a tokio runtime of its own
 /// with time and I/O.
@@ -58,29 +61,40 @@ pub struct JobThreads {
     shared: Arc<Shared>,
 }
 
-/// What handles and operations have together: with the last of them it goes.
+/// What handles and operations have together: with the last of them it goes, and the threads end.
 struct Shared {
-    pool: LocalPoolHandle,
-    jobs: JobPoolBuilder,
-    operations: AtomicUsize,
-    /// Closed by its drop, for the threads' keepers.
-    _closing: watch::Sender<()>,
+    workers: Vec<Worker>,
+    ended: Arc<Ended>,
 }
 
 /// From its call to when nothing of it is left on its thread, be it done or cancelled. The threads are
 /// there until then.
-struct Operation(Arc<Shared>);
+struct Operation {
+    shared: Arc<Shared>,
+    /// Of which thread.
+    worker: usize,
+}
 
 impl Operation {
+    /// On the thread that has least to do.
     fn begin(threads: &JobThreads) -> Operation {
-        threads.shared.operations.fetch_add(1, Ordering::Relaxed);
-        Operation(Arc::clone(&threads.shared))
+        let shared = Arc::clone(&threads.shared);
+        let all = shared.workers.iter().enumerate();
+        let idlest = all.min_by_key(|(_, worker)| worker.operations());
+        let worker = idlest.map_or(0, |(worker, _)| worker);
+        let operation = Operation { shared, worker };
+        operation.counted(|operations| operations.fetch_add(1, Ordering::Relaxed));
+        operation
+    }
+
+    fn counted(&self, count: impl FnOnce(&AtomicUsize) -> usize) {
+        count(&self.shared.workers[self.worker].operations);
     }
 }
 
 impl Drop for Operation {
     fn drop(&mut self) {
-        self.0.operations.fetch_sub(1, Ordering::Relaxed);
+        self.counted(|operations| operations.fetch_sub(1, Ordering::Relaxed));
     }
 }
 
@@ -221,7 +235,7 @@ impl JobThreads {
     /// # Ok::<(), openssl_async_jobs::Error>(())
     /// ```
     pub fn operations(&self) -> usize {
-        self.shared.operations.load(Ordering::Relaxed)
+        self.shared.workers.iter().map(Worker::operations).sum()
     }
 
     /// What the jobs of these threads have done so far, all together. (`leaked` is of the whole
@@ -239,12 +253,51 @@ impl JobThreads {
     /// ```
     pub async fn stats(&self) -> JobStats {
         let mut all = JobStats::default();
-        for thread in 0..self.shared.pool.num_threads() {
-            let ask = || async { JobPool::stats() };
-            let stats = Pinned(self.shared.pool.spawn_pinned_by_idx(ask, thread)).await;
-            all.add(&stats);
+        for worker in &self.shared.workers {
+            let (tell, told) = oneshot::channel();
+            worker.call(move || {
+                // It may have been given up meanwhile.
+                let _ = tell.send(JobPool::stats());
+            });
+            all.add(&told.await.expect("a job thread has panicked"));
         }
         all
+    }
+
+    /// Gives this handle up, and waits until the threads have ended: until all other handles are gone,
+    /// too, operations are done, and what was cancelled is, for which there is a
+    /// [`drain_timeout`](JobThreadsBuilder::drain_timeout).
+    ///
+    /// For the end of a program: with an engine or a provider that is a library of its own, a thread
+    /// that is still about when the process exits may find it unloaded. (OpenSSL unloads it as the
+    /// process exits, and does not wait for threads.)
+    ///
+    /// It blocks. In an async function, move it to
+    /// [`spawn_blocking`](https://docs.rs/tokio/latest/tokio/task/fn.spawn_blocking.html): operations
+    /// that are not done may need this thread.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] on one of the threads themselves ([`Deadlock`](std::io::ErrorKind::Deadlock)), and in
+    /// the child of a fork, which has none of them ([`NotFound`](std::io::ErrorKind::NotFound)). The
+    /// handle is given up all the same.
+    ///
+    /// ```
+    /// use openssl_async_jobs::{tokio::JobThreads, Error};
+    ///
+    /// fn main() -> Result<(), Error> {
+    ///     let threads = JobThreads::builder().build()?;
+    ///     let runtime = tokio::runtime::Runtime::new()?;
+    ///     let answer = runtime.block_on(threads.run(|| 42));
+    ///     assert_eq!(answer, 42);
+    ///     drop(runtime); // and with it tasks that have handles
+    ///     threads.join()
+    /// }
+    /// ```
+    pub fn join(self) -> Result<(), Error> {
+        let ended = Arc::clone(&self.shared.ended);
+        drop(self);
+        Ok(ended.wait()?)
     }
 
     /// Has a thread, the one that has least to do, make a future and poll it.
@@ -255,19 +308,22 @@ impl JobThreads {
         Fut::Output: Send + 'static,
     {
         let operation = Operation::begin(self);
+        let worker = operation.worker;
         let caller = trace::Caller::current();
-        Pinned(self.shared.pool.spawn_pinned(move || {
-            keeper::prepare(&operation.0.jobs);
-            let future = caller.instrument(make());
-            Counted { future, operation }
-        }))
+        let (begin, pinned) = pin(move || caller.instrument(make()), operation);
+        self.shared.workers[worker].call(|| {
+            if let Some(task) = begin() {
+                spawn_local(task);
+            }
+        });
+        pinned
     }
 }
 
 impl fmt::Debug for JobThreads {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JobThreads")
-            .field("threads", &self.shared.pool.num_threads())
+            .field("threads", &self.shared.workers.len())
             .field("operations", &self.operations())
             .finish()
     }

@@ -1,0 +1,47 @@
+//! The end of job threads, for who waits for it.
+
+use std::io::{self, ErrorKind};
+use std::process;
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, JoinHandle, ThreadId};
+
+/// The threads, which go on by themselves if nobody joins them.
+pub(super) struct Ended {
+    /// Empty when one has waited for them. Locked meanwhile: others wait for that.
+    handles: Mutex<Vec<JoinHandle<()>>>,
+    threads: Vec<ThreadId>,
+    /// Whose threads they are: the child of a fork has none of them (H14).
+    process: u32,
+}
+
+impl Ended {
+    pub(super) fn new(handles: Vec<JoinHandle<()>>) -> Ended {
+        Ended {
+            threads: handles.iter().map(|handle| handle.thread().id()).collect(),
+            handles: Mutex::new(handles),
+            process: process::id(),
+        }
+    }
+
+    /// Until each has ended, with what its thread-locals and OpenSSL do then.
+    pub(super) fn wait(&self) -> io::Result<()> {
+        if self.process != process::id() {
+            return Err(io::Error::new(
+                ErrorKind::NotFound,
+                "job threads of the process that this one is forked from: it has none of them",
+            ));
+        }
+        if self.threads.contains(&thread::current().id()) {
+            return Err(io::Error::new(
+                ErrorKind::Deadlock,
+                "a job thread cannot wait for its own end: join job threads on another one",
+            ));
+        }
+        let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended: Vec<_> = handles.drain(..).map(JoinHandle::join).collect();
+        match ended.into_iter().all(|ended| ended.is_ok()) {
+            true => Ok(()),
+            false => Err(io::Error::other("a job thread has panicked")),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! A job thread: a runtime with a queue of tasks that are made, polled and dropped here, and who looks
+//! after what was cancelled (H1, H3, H11).
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{sync_channel, SyncSender};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use tokio::runtime::{self, Runtime};
+use tokio::sync::mpsc::{unbounded_channel, UnboundedReceiver, UnboundedSender};
+use tokio::task::{spawn_local, LocalSet};
+
+use crate::job::{JobPool, JobPoolBuilder};
+use crate::panics::quietly;
+
+/// What a thread is given to do: it makes a future there.
+type Task = Box<dyn FnOnce() + Send>;
+
+/// A job thread, as its handles have it: it ends when this is dropped.
+pub(super) struct Worker {
+    tasks: UnboundedSender<Task>,
+    /// Begun and not ended.
+    pub(super) operations: AtomicUsize,
+}
+
+impl Worker {
+    /// Starts it: returns once it runs.
+    pub(super) fn start(
+        jobs: JobPoolBuilder,
+        drain_timeout: Duration,
+    ) -> io::Result<(Worker, JoinHandle<()>)> {
+        let (tasks, queue) = unbounded_channel();
+        let (tell, told) = sync_channel(1);
+        let thread = Builder::new()
+            .name("openssl-async-jobs".to_owned())
+            .spawn(move || {
+                if let Some(runtime) = make_runtime(&tell) {
+                    run(&runtime, queue, jobs, drain_timeout);
+                }
+            })?;
+        let started = told.recv().unwrap_or_else(|_| {
+            let died = "a job thread ended before it began";
+            Err(io::Error::other(died))
+        });
+        started.map(|()| {
+            let operations = AtomicUsize::new(0);
+            (Worker { tasks, operations }, thread)
+        })
+    }
+
+    pub(super) fn operations(&self) -> usize {
+        self.operations.load(Ordering::Relaxed)
+    }
+
+    /// Has it called on the thread. Not if that is gone, which takes a panic of the runtime.
+    pub(super) fn call(&self, task: impl FnOnce() + Send + 'static) {
+        if self.tasks.send(Box::new(task)).is_err() {
+            quietly(|| log::error!("a job thread has panicked"));
+        }
+    }
+}
+
+/// On its thread, which drops it, too: that blocks, so a task of another runtime may not.
+fn make_runtime(tell: &SyncSender<io::Result<()>>) -> Option<Runtime> {
+    let made = runtime::Builder::new_current_thread().enable_all().build();
+    let (runtime, result) = match made {
+        Ok(runtime) => (Some(runtime), Ok(())),
+        Err(e) => (None, Err(e)),
+    };
+    // Whoever starts it waits.
+    let _ = tell.send(result);
+    runtime
+}
+
+/// Until the last handle is gone, and then what was cancelled has ended.
+fn run(
+    runtime: &Runtime,
+    mut queue: UnboundedReceiver<Task>,
+    jobs: JobPoolBuilder,
+    drain_timeout: Duration,
+) {
+    LocalSet::new().block_on(runtime, async {
+        // Its sizes were checked; should OpenSSL have no memory for it, it makes one with the first job.
+        if let Err(e) = jobs.init() {
+            quietly(|| log::warn!("a job thread has a pool without a limit: {e}"));
+        }
+        spawn_local(JobPool::reap());
+        while let Some(task) = queue.recv().await {
+            quietly(task);
+        }
+        // It may block here: the thread has nothing else any more. What is left is leaked and said so
+        // when it ends.
+        if let Err(e) = JobPool::drain(drain_timeout) {
+            quietly(|| log::warn!("the jobs of a thread that ends cannot be waited for: {e}"));
+        }
+    });
+}

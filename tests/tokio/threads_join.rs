@@ -1,0 +1,208 @@
+//! `JobThreads::join` waits for the end of the threads, with all that is done then (H11).
+
+use std::io::ErrorKind;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use libc::{c_int, c_void};
+use openssl_async_jobs::tokio::JobThreads;
+use openssl_async_jobs::{suspend, Error, JobPool};
+use tokio::sync::oneshot;
+
+use super::ends::on_many_threads;
+use super::held::{begin, Witness};
+use crate::common::child::in_a_process_of_its_own;
+use crate::common::engine::{Operation, Tells, RESULT};
+use crate::common::thread::PATIENCE;
+
+/// A test that hangs fails.
+fn on_a_thread(test: impl FnOnce() + Send + 'static) {
+    let (done, is_done) = std::sync::mpsc::channel::<()>();
+    let thread = thread::spawn(move || {
+        let _done = done;
+        test();
+    });
+    let waited = is_done.recv_timeout(PATIENCE.unwrap());
+    assert_eq!(waited, Err(RecvTimeoutError::Disconnected), "stuck");
+    thread.join().unwrap();
+}
+
+fn job_threads(threads: usize) -> JobThreads {
+    JobThreads::builder().threads(threads).build().unwrap()
+}
+
+/// The last that a thread does: destructors of keys come after Rust's thread-locals.
+fn at_the_very_end(count: &'static AtomicUsize) {
+    unsafe extern "C" fn ends(count: *mut c_void) {
+        // Whoever does not wait for it goes ahead.
+        (0..1000).for_each(|_| thread::yield_now());
+        // SAFETY: as set below.
+        unsafe { &*count.cast::<AtomicUsize>() }.fetch_add(1, Ordering::SeqCst);
+    }
+    let mut key = 0;
+    // SAFETY: a place for the key, and a pointer to what is never freed.
+    let failed: c_int = unsafe {
+        libc::pthread_key_create(&mut key, Some(ends))
+            + libc::pthread_setspecific(key, std::ptr::from_ref(count).cast())
+    };
+    assert_eq!(failed, 0, "a key");
+}
+
+fn counter() -> &'static AtomicUsize {
+    Box::leak(Box::default())
+}
+
+#[test]
+fn they_are_gone_when_it_returns() {
+    on_a_thread(|| {
+        let ends = counter();
+        let threads = job_threads(3);
+        on_many_threads(async {
+            // Each has one that waits for the others, so that they are on a thread each.
+            let (all, _) = tokio::sync::broadcast::channel::<()>(1);
+            let running = (0..3).map(|_| {
+                let (threads, mut begun) = (threads.clone(), all.subscribe());
+                tokio::spawn(async move {
+                    let run = threads.run(move || {
+                        at_the_very_end(ends);
+                        suspend(begun.recv()).unwrap().unwrap();
+                    });
+                    run.await
+                })
+            });
+            let running: Vec<_> = running.collect();
+            while threads.stats().await.paused < 3 {
+                tokio::task::yield_now().await;
+            }
+            all.send(()).unwrap();
+            for task in running {
+                task.await.unwrap();
+            }
+        });
+        assert_eq!(ends.load(Ordering::SeqCst), 0);
+        threads.join().unwrap();
+        assert_eq!(ends.load(Ordering::SeqCst), 3);
+    });
+}
+
+#[test]
+fn each_that_waits_waits_for_the_last_handle_and_the_end() {
+    on_a_thread(|| {
+        let ends = counter();
+        let threads = job_threads(1);
+        let dropped = Arc::new(AtomicBool::new(false));
+        on_many_threads(threads.run(move || at_the_very_end(ends)));
+        let joining = [(); 3].map(|()| {
+            let (threads, dropped) = (threads.clone(), Arc::clone(&dropped));
+            thread::spawn(move || {
+                threads.join().unwrap();
+                assert!(dropped.load(Ordering::SeqCst));
+                assert_eq!(ends.load(Ordering::SeqCst), 1);
+            })
+        });
+        dropped.store(true, Ordering::SeqCst);
+        drop(threads);
+        joining.into_iter().for_each(|join| join.join().unwrap());
+    });
+}
+
+#[test]
+fn an_operation_that_is_not_done_is_waited_for() {
+    on_a_thread(|| {
+        let threads = job_threads(1);
+        let (open, opened) = oneshot::channel::<()>();
+        let done = Arc::new(AtomicBool::new(false));
+        let (here, there) = (threads.clone(), Arc::clone(&done));
+        let (begun, begins) = oneshot::channel();
+        let operation = thread::spawn(move || {
+            on_many_threads(here.run(move || {
+                begun.send(()).unwrap();
+                suspend(opened).unwrap().unwrap();
+                there.store(true, Ordering::SeqCst);
+            }))
+        });
+        begins.blocking_recv().unwrap();
+        let join = thread::spawn(move || {
+            threads.join().unwrap();
+            assert!(done.load(Ordering::SeqCst));
+        });
+        open.send(()).unwrap();
+        join.join().unwrap();
+        operation.join().unwrap();
+    });
+}
+
+#[test]
+fn what_was_cancelled_has_ended_when_it_returns() {
+    let test = "threads_join::what_was_cancelled_has_ended_when_it_returns";
+    in_a_process_of_its_own(test, || {
+        let threads = job_threads(1);
+        let (witness, mut freed) = Witness::new();
+        let (begun, begins) = std::sync::mpsc::channel();
+        on_many_threads(async {
+            let mut run = Box::pin(threads.run(move || {
+                let _witness = witness;
+                let operation = Operation::new(Tells::Fd);
+                let result = operation.run_with(|| begun.send(operation.clone()).unwrap());
+                assert_eq!(result, RESULT);
+            }));
+            begin(run.as_mut()).await;
+            while threads.stats().await.paused == 0 {
+                tokio::task::yield_now().await;
+            }
+        });
+        let device = thread::spawn(move || begins.recv().unwrap().complete());
+        threads.join().unwrap();
+        assert!(freed.try_recv().is_ok());
+        assert_eq!(JobPool::stats().leaked, 0);
+        device.join().unwrap();
+    });
+}
+
+#[test]
+fn a_job_thread_cannot_wait_for_its_own_end() {
+    on_many_threads(async {
+        let threads = job_threads(2);
+        let inner = threads.clone();
+        let refused = threads.run(move || inner.join()).await.unwrap_err();
+        assert!(matches!(&refused, Error::Io(e) if e.kind() == ErrorKind::Deadlock));
+        assert_eq!(threads.run(|| 1).await, 1);
+    });
+}
+
+#[test]
+fn a_process_forked_from_theirs_has_none_to_wait_for() {
+    on_a_thread(|| {
+        let threads = job_threads(1);
+        // SAFETY: the child does what needs no other thread: a number is compared, an error made.
+        match unsafe { libc::fork() } {
+            0 => {
+                let refused = threads.join();
+                let is_told =
+                    matches!(&refused, Err(Error::Io(e)) if e.kind() == ErrorKind::NotFound);
+                // SAFETY: ends the child, without what the parent would do at its end.
+                unsafe { libc::_exit(i32::from(!is_told)) }
+            }
+            child => {
+                let mut status = 0;
+                // SAFETY: our child, and a place for its status.
+                let waited = unsafe { libc::waitpid(child, &mut status, 0) };
+                assert_eq!((waited, status), (child, 0));
+            }
+        }
+        threads.join().unwrap();
+    });
+}
+
+#[test]
+fn threads_that_were_never_used_end() {
+    on_a_thread(|| {
+        let threads = JobThreads::builder()
+            .threads(4)
+            .drain_timeout(Duration::ZERO);
+        threads.build().unwrap().join().unwrap();
+    });
+}
