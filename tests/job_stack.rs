@@ -147,13 +147,11 @@ fn a_jump_over_pages_into_the_guard_ends_the_process() {
 
 #[test]
 fn below_a_jobs_stack_there_is_a_guard_of_64_kib() {
-    let (start, below) = with_stack_of(None, || {
+    let (_, guard) = with_stack_of(None, || {
         let here = 0_u8;
         start_of(std::ptr::from_ref(black_box(&here)) as usize)
     });
-    let below = below.expect("nothing is mapped below");
-    assert!(!below.readable && !below.writable, "{below:x?}");
-    assert!(start - below.range.start >= GUARD, "{below:x?}");
+    assert!(guard >= GUARD, "{guard} bytes");
 }
 
 /// Where the stack is that this runs on: the page of a local.

@@ -36,16 +36,24 @@ pub fn mappings() -> Vec<Mapping> {
     maps.lines().map(|line| parse(line).unwrap()).collect()
 }
 
-/// Where the memory starts that this address is in, and the mapping below it, if that is adjacent.
-pub fn start_of(address: usize) -> (usize, Option<Mapping>) {
-    let mappings = mappings();
+/// Where the memory starts that this address is in, and how many bytes below it nobody may touch:
+/// in as many mappings as the kernel makes of them.
+pub fn start_of(address: usize) -> (usize, usize) {
+    let mut mappings = mappings();
     let found = mappings
         .iter()
         .position(|mapping| mapping.range.contains(&address))
         .expect("mapped");
     let start = mappings[found].range.start;
-    let below = found.checked_sub(1).map(|n| mappings[n].clone());
-    (start, below.filter(|below| below.range.end == start))
+    mappings.truncate(found);
+    let mut guard = start;
+    while let Some(below) = mappings.pop() {
+        if below.range.end != guard || below.readable || below.writable {
+            break;
+        }
+        guard = below.range.start;
+    }
+    (start, start - guard)
 }
 
 /// Maps what is free just below this address, so that only a guard is left to stop who comes there.
