@@ -13,16 +13,16 @@ pub fn document(head: &str, machine: &[String], rounds: usize, tables: &[Table])
     }
     writeln!(text, "- {rounds} rounds").expect("memory");
     text.push_str(
-        "\n## Goals\n\n| measure | goal | measured | reached | ceiling |\n|---|---|---|---|---|\n",
+        "\n## Goals\n\n| measure | goal | measured | reached | limit |\n|---|---|---|---|---|\n",
     );
     for table in tables {
         for goal in &table.goals {
             let reached = if goal.reached { "yes" } else { "**no**" };
             let (title, text_of, value) = (&table.title, &goal.text, goal.value);
-            let ceiling = table.ceiling.map_or(String::new(), |most| most.to_string());
+            let limit = table.limit.map_or(String::new(), |most| most.to_string());
             writeln!(
                 text,
-                "| {title} | {text_of} | {value} | {reached} | {ceiling} |"
+                "| {title} | {text_of} | {value} | {reached} | {limit} |"
             )
             .expect("memory");
         }

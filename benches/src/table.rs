@@ -10,8 +10,8 @@ pub struct Table {
     /// Whose values the others are put in relation to.
     pub base: Option<String>,
     pub goals: Vec<Goal>,
-    /// What the goals' ratio cannot be more than here.
-    pub ceiling: Option<Spread>,
+    /// What the goals' ratio cannot be better than here.
+    pub limit: Option<Spread>,
     /// The name of its plot's file, without an ending.
     pub plot: Option<&'static str>,
 }
@@ -31,7 +31,7 @@ impl Table {
             series,
             base: None,
             goals: Vec::new(),
-            ceiling: None,
+            limit: None,
             plot: None,
         }
     }
@@ -50,7 +50,7 @@ impl Table {
     /// `all` is what each variant spends at both ends, and `libssl` what libssl alone does; both in
     /// the rounds of this table. Without a stack between it and the sockets it would be so much faster
     /// than the base.
-    pub fn ceiling(mut self, all: &[Series], libssl: &[f64]) -> Table {
+    pub fn limit(mut self, all: &[Series], libssl: &[f64]) -> Table {
         let of = |name: &str| all.iter().find(|series| series.name == name);
         let plain = of(&Stack::Plain.to_string());
         let base = self.base.as_deref().and_then(of);
@@ -58,7 +58,47 @@ impl Table {
             let least = plain.values.iter().zip(libssl);
             let ratios = least.zip(&base.values);
             let ratios = ratios.map(|((plain, libssl), base)| base / (plain + libssl));
-            self.ceiling = Some(Spread::of(&ratios.collect::<Vec<_>>()));
+            self.limit = Some(Spread::of(&ratios.collect::<Vec<_>>()));
+        }
+        self
+    }
+
+    /// Likewise where each end has a core. `rate` is in MiB a second, `server` and `both` are what they
+    /// spend on a MiB, in microseconds. As fast as the end that takes longer: the base's client, or a
+    /// server of plain TCP and half of what libssl does for both.
+    pub fn limit_on_two(mut self, server: &[Series], both: &[Series], libssl: &[f64]) -> Table {
+        let values = |all: &[Series], name: &str| {
+            let series = all.iter().find(|series| series.name == name);
+            series.map_or(Vec::new(), |series| series.values.clone())
+        };
+        let Some(base) = self.base.as_deref() else {
+            return self;
+        };
+        let plain = values(server, &Stack::Plain.to_string());
+        let (rate, server, both) = (
+            values(&self.series, base),
+            values(server, base),
+            values(both, base),
+        );
+        let clients = both.iter().zip(&server).map(|(both, server)| both - server);
+        let servers = plain.iter().zip(libssl).map(|(tcp, ssl)| tcp + ssl / 2.0);
+        let least = clients.zip(servers).map(|(one, other)| one.max(other));
+        let ratios: Vec<f64> = rate
+            .iter()
+            .zip(least)
+            .map(|(rate, least)| 1e6 / rate / least)
+            .collect();
+        if !ratios.is_empty() {
+            self.limit = Some(Spread::of(&ratios));
+        }
+        self
+    }
+
+    /// What this variant takes, of the base's: it does what cannot be left out, and nothing else.
+    pub fn least(mut self, name: impl ToString) -> Table {
+        let base = self.base.as_deref().and_then(|base| self.get(base));
+        if let (Some(least), Some(base)) = (self.get(name), base) {
+            self.limit = Some(least.ratio(base));
         }
         self
     }

@@ -7,8 +7,8 @@ use openssl::error::ErrorStack;
 
 use crate::error::Error;
 use crate::ffi;
+use crate::job::pause_place;
 use crate::job::record::{Header, Leaves};
-use crate::job::session_lock;
 use crate::job::thread::current_record;
 use crate::job::thread_token::{abort_if_moved, ThreadToken};
 use crate::job::WaitContextRef;
@@ -121,7 +121,8 @@ impl CurrentJob {
     /// again if not. While pausing is blocked (`ASYNC_block_pause`, as OpenSSL does around its
     /// locks) it returns at once (H13): in a [`Job`](crate::Job) with an error; a job that C
     /// started is not told. So in a callback that libssl makes with the lock of a context's
-    /// sessions held, with an error in any job.
+    /// sessions held, with an error in any job; and outside a job that has left another crate's coroutine,
+    /// that it was begun in.
     ///
     /// If the caller breaks H1 and resumes on another thread, the process is aborted.
     ///
@@ -150,7 +151,7 @@ impl CurrentJob {
         if std::thread::panicking() {
             return Err(Error::Panicking);
         }
-        if session_lock::is_held_here(own) {
+        if !pause_place::may_pause_here(own) {
             return Err(Error::PauseBlocked);
         }
         // For a job of ours: its owner is told who paused it.

@@ -14,6 +14,7 @@ mod in_flight;
 mod notifier;
 mod owner;
 mod parker;
+mod pause_place;
 mod poller;
 mod pool;
 mod queue;
@@ -23,7 +24,6 @@ mod record;
 mod registration;
 mod return_addresses;
 mod sentinel;
-mod session_lock;
 mod signal;
 mod stack;
 mod stats;
@@ -44,6 +44,8 @@ pub(crate) use errors::Errors;
 pub(crate) use record::Watcher;
 #[cfg(feature = "tokio")]
 pub(crate) use registration::Registration;
+#[cfg(feature = "tokio")]
+pub(crate) use thread_token::count_forks;
 pub(crate) use wait_set::poll;
 pub(crate) use wake_fd::WakeFd;
 pub(crate) use waker::{noop_waker, wake_quietly};

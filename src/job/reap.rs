@@ -70,3 +70,19 @@ impl Future for Reap {
         Poll::Pending
     }
 }
+
+impl JobPool {
+    /// [`reap`](Self::reap), until there is nothing to look after. For the end of a job thread.
+    #[cfg(feature = "tokio")]
+    pub(crate) async fn reap_all() {
+        let mut reap = std::pin::pin!(JobPool::reap());
+        std::future::poll_fn(|cx| {
+            let Poll::Pending = reap.as_mut().poll(cx);
+            match with(|local| local.orphans.borrow().is_empty()) {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
+    }
+}

@@ -197,4 +197,69 @@ mod tests {
         assert!(Code::new(Vec::new()).may_return_to(stack()));
         assert!(code(does_not_call as *const ()).may_return_to(16..32));
     }
+
+    /// Whatever else is there, and in whichever group of the stack.
+    #[test]
+    fn a_caller_is_found_in_the_last_group_and_behind_other_code() {
+        let mut caller = code(calls as *const ());
+        // All else is taken for code that is near.
+        caller.all = Extent {
+            start: 0,
+            len: usize::MAX,
+        };
+        if caller.unknown {
+            return;
+        }
+        let far = calls(&|| {
+            let stack = stack();
+            let here = stack.end - 0x200;
+            let ends = (here..stack.end + 1).step_by(GROUP).skip(1);
+            let mut found = ends.filter(|end| caller.may_return_to(stack.start..*end));
+            let first = found.next().unwrap();
+            // SAFETY: words of this stack.
+            let is_there = (first - GROUP..first)
+                .step_by(8)
+                .any(|slot| caller.have_call_before(unsafe { read(slot) }));
+            is_there && found.count() == (stack.end - first) / GROUP
+        });
+        assert!(far);
+    }
+
+    #[repr(align(64))]
+    struct Words([usize; 64]);
+
+    #[test]
+    fn groups_are_searched_as_word_by_word() {
+        let mut seed = 88_172_645_463_325_252_u64;
+        let mut random = move || {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            seed as usize
+        };
+        for _ in 0..20_000 {
+            let start = [0, usize::MAX - 100, 0x7fff_0000_0000, random()][random() % 4];
+            let len = [0, 1, random() % 64, random() % 0x10000][random() % 4];
+            let extent = Extent { start, len };
+            let mut words = Words([0; 64]);
+            for word in &mut words.0 {
+                let near = [0, 1, len, len + 1, random() % (len + 1)];
+                *word = match near.get(random() % 40) {
+                    Some(offset) => start.wrapping_add(*offset),
+                    None => start.wrapping_sub(1 + random() % 0x7fff_ffff),
+                };
+            }
+            let base = words.0.as_ptr() as usize;
+            let (one, other) = (random() % 9, random() % 9);
+            let (from, to) = (one.min(other), one.max(other));
+            let group = |group: usize| &words.0[group * 8..group * 8 + 8];
+            let plain = (from..to)
+                .find(|at| group(*at).iter().any(|word| extent.has_call_before(*word)))
+                .unwrap_or(to);
+            // SAFETY: groups of `words`.
+            let found = unsafe { extent.find_call_before(base + from * 64, base + to * 64) };
+            assert_eq!(found, base + plain * 64, "{start:x} {len:x} {from}..{to}");
+            std::hint::black_box(&words);
+        }
+    }
 }

@@ -12,8 +12,8 @@ use std::ptr::NonNull;
 use std::task::{Context, Poll};
 
 use crate::ffi;
+use crate::job::pause_place;
 use crate::job::record::Leaves;
-use crate::job::session_lock;
 use crate::job::thread::current_record;
 use crate::job::thread_token::abort_if_moved;
 use crate::panics::{forget_panic, Payload};
@@ -33,7 +33,8 @@ pub enum SuspendError {
     NotInJob,
     /// Pausing is blocked here (`ASYNC_block_pause`), this thread unwinds from a panic, or libssl
     /// holds the lock of a context's sessions: in the callback for removed sessions, when one makes
-    /// room in the cache or has timed out.
+    /// room in the cache or has timed out. Or this is outside the job, which has left another crate's
+    /// coroutine, that it was begun in.
     PauseBlocked,
     /// The job's owner has been dropped, or the future panicked: the job shall come to its end.
     Cancelled,
@@ -100,7 +101,7 @@ pub fn suspend<F: Future>(future: F) -> Result<F::Output, SuspendError> {
     if header.cancelled.get() {
         return Err(SuspendError::Cancelled);
     }
-    if std::thread::panicking() || session_lock::is_held_here(Some(header)) {
+    if std::thread::panicking() || !pause_place::may_pause_here(Some(header)) {
         return Err(SuspendError::PauseBlocked);
     }
     let mut slot = Slot {

@@ -27,6 +27,7 @@ extern "C" {
         arg: *mut c_void,
     ) -> c_int;
     fn _Unwind_GetIP(context: *mut UnwindContext) -> usize;
+    fn _Unwind_GetCFA(context: *mut UnwindContext) -> usize;
     fn _Unwind_FindEnclosingFunction(ip: *mut c_void) -> *mut c_void;
 }
 
@@ -42,7 +43,7 @@ pub(crate) fn may_resume_here() -> bool {
         return false;
     };
     let (mut ends, mut reached_the_bottom) = (false, false);
-    for_each_function(|function| {
+    for_each_frame(|function, _| {
         ends = function != 0 && landmarks.runners.contains(&function);
         // One that is not known is no bottom, not even where that of main is not.
         reached_the_bottom |= function != 0 && landmarks.bottoms.contains(&function);
@@ -171,7 +172,7 @@ fn bottom_of_main() -> usize {
 #[inline(never)]
 fn functions() -> Vec<usize> {
     let mut functions = Vec::new();
-    for_each_function(|function| {
+    for_each_frame(|function, _| {
         functions.push(function);
         true
     });
@@ -179,10 +180,11 @@ fn functions() -> Vec<usize> {
     functions
 }
 
-/// Calls it with each function on this stack, innermost first, while it says so.
+/// Calls it with each function on this stack, 0 if that is not known, and an address of its frame,
+/// innermost first, while it says so.
 #[inline(never)]
-pub(super) fn for_each_function<F: FnMut(usize) -> bool>(mut look: F) {
-    unsafe extern "C" fn look_at<F: FnMut(usize) -> bool>(
+pub(super) fn for_each_frame<F: FnMut(usize, usize) -> bool>(mut look: F) {
+    unsafe extern "C" fn look_at<F: FnMut(usize, usize) -> bool>(
         context: *mut UnwindContext,
         look: *mut c_void,
     ) -> c_int {
@@ -193,7 +195,8 @@ pub(super) fn for_each_function<F: FnMut(usize) -> bool>(mut look: F) {
         let function = unsafe {
             _Unwind_FindEnclosingFunction(_Unwind_GetIP(context).wrapping_sub(1) as *mut c_void)
         };
-        match look(function as usize) {
+        // SAFETY: likewise.
+        match look(function as usize, unsafe { _Unwind_GetCFA(context) }) {
             true => GO_ON,
             false => STOP,
         }

@@ -23,6 +23,13 @@ pub(crate) fn forks() -> u64 {
     FORKS.load(Ordering::Relaxed)
 }
 
+/// [`forks`], and from now on at the latest they are counted.
+#[cfg(feature = "tokio")]
+pub(crate) fn count_forks() -> u64 {
+    ThreadToken::watch_forks();
+    forks()
+}
+
 impl ThreadToken {
     // Not inlined: after a pause in the same function the compiler may go on with the thread-local's
     // address that it had before.

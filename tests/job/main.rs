@@ -10,6 +10,7 @@ mod common;
 mod drop;
 mod drop_races;
 mod evidence;
+mod kept_handles;
 mod panic;
 mod panic_clones;
 mod panic_wakers;

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod in_callbacks;
+mod in_coroutines;
 mod in_extension_callbacks;
 mod in_removals;
 mod in_secret_callbacks;

@@ -30,6 +30,7 @@ mod talk;
 mod threads_drop;
 mod threads_drop_run;
 mod threads_end;
+mod threads_hostile;
 mod threads_join;
 mod threads_run;
 mod threads_runtimes;

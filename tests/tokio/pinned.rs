@@ -39,7 +39,7 @@ pub fn hooked(ssl: &mut SslRef) {
     });
 }
 
-/// Asks until it is so: each answer comes after what the thread had to do before.
+/// Asks until it is so.
 pub async fn until(threads: &JobThreads, is_so: impl Fn(&JobStats) -> bool) {
     while !is_so(&threads.stats().await) {
         tokio::task::yield_now().await;
@@ -48,8 +48,10 @@ pub async fn until(threads: &JobThreads, is_so: impl Fn(&JobStats) -> bool) {
 
 /// Nothing is in flight, nor waits.
 pub async fn assert_idle(threads: &JobThreads) {
+    while threads.operations() > 0 {
+        tokio::task::yield_now().await;
+    }
     let stats = threads.stats().await;
     assert_eq!((stats.in_flight, stats.waiting), (0, 0), "{stats:?}");
     assert_eq!(stats.finished, stats.started);
-    assert_eq!(threads.operations(), 0);
 }

@@ -88,3 +88,45 @@ fn a_closure_that_an_engine_has_paused_goes_on_when_that_has_completed() {
         });
     }
 }
+
+#[test]
+fn an_output_that_comes_too_late_is_dropped_on_its_thread() {
+    on_many_threads(async {
+        let threads = one_thread(1);
+        let (witness, freed) = Witness::new();
+        let (begun, begins) = std::sync::mpsc::channel();
+        let (open, opened) = std::sync::mpsc::channel::<()>();
+        let mut run = Box::pin(threads.run(move || {
+            begun.send(std::thread::current().id()).unwrap();
+            opened.recv().unwrap();
+            witness
+        }));
+        begin(run.as_mut()).await;
+        let its = begins.recv().unwrap();
+        drop(run);
+        open.send(()).unwrap();
+        assert_eq!(freed.await, Ok(its));
+    });
+}
+
+#[test]
+fn what_came_and_was_not_taken_is_dropped_with_its_future_whatever_its_drop_does() {
+    struct Bad;
+    impl Drop for Bad {
+        fn drop(&mut self) {
+            panic!("a drop, on purpose");
+        }
+    }
+    on_many_threads(async {
+        let threads = one_thread(1);
+        let mut panics = Box::pin(threads.run(|| std::panic::panic_any(Bad)));
+        let mut returns = Box::pin(threads.run(|| Bad));
+        begin(panics.as_mut()).await;
+        begin(returns.as_mut()).await;
+        assert_idle(&threads).await;
+        // It is told just before the next one begins.
+        threads.run(|| ()).await;
+        drop(panics);
+        drop(returns);
+    });
+}

@@ -1,5 +1,6 @@
 //! `JobThreads::join` waits for the end of the threads, with all that is done then (H11).
 
+use std::cell::RefCell;
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
@@ -9,8 +10,9 @@ use std::time::Duration;
 
 use libc::{c_int, c_void};
 use openssl_async_jobs::tokio::JobThreads;
-use openssl_async_jobs::{suspend, Error, JobPool};
+use openssl_async_jobs::{suspend, Error, Job, JobPool};
 use tokio::sync::oneshot;
+use tokio::task::{spawn_blocking, spawn_local};
 
 use super::ends::on_many_threads;
 use super::held::{begin, Witness};
@@ -19,7 +21,7 @@ use crate::common::engine::{Operation, Tells, RESULT};
 use crate::common::thread::PATIENCE;
 
 /// A test that hangs fails.
-fn on_a_thread(test: impl FnOnce() + Send + 'static) {
+pub fn on_a_thread(test: impl FnOnce() + Send + 'static) {
     let (done, is_done) = std::sync::mpsc::channel::<()>();
     let thread = thread::spawn(move || {
         let _done = done;
@@ -49,6 +51,13 @@ fn at_the_very_end(count: &'static AtomicUsize) {
             + libc::pthread_setspecific(key, std::ptr::from_ref(count).cast())
     };
     assert_eq!(failed, 0, "a key");
+}
+
+fn one_thread(drain_timeout: Duration) -> JobThreads {
+    let builder = JobThreads::builder()
+        .threads(1)
+        .drain_timeout(drain_timeout);
+    builder.build().unwrap()
 }
 
 fn counter() -> &'static AtomicUsize {
@@ -204,5 +213,126 @@ fn threads_that_were_never_used_end() {
             .threads(4)
             .drain_timeout(Duration::ZERO);
         threads.build().unwrap().join().unwrap();
+    });
+}
+
+/// As an async function is told to do; here one on a job thread, whose runtime has that blocking thread.
+#[test]
+fn a_join_on_a_blocking_thread_of_a_job_threads_runtime_ends() {
+    let (tell, told) = std::sync::mpsc::channel();
+    on_a_thread(move || {
+        let threads = one_thread(Duration::ZERO);
+        let inner = threads.clone();
+        on_many_threads(threads.run(move || {
+            let join = async move {
+                spawn_blocking(move || tell.send(inner.join().is_ok()).unwrap());
+            };
+            suspend(join).unwrap();
+        }));
+        drop(threads);
+        assert!(told.recv().unwrap());
+    });
+}
+
+#[test]
+fn a_blocking_call_of_what_was_cancelled_has_the_time_that_devices_have() {
+    let (open, opened) = std::sync::mpsc::channel::<()>();
+    on_a_thread(move || {
+        let threads = one_thread(Duration::ZERO);
+        let (begun, begins) = std::sync::mpsc::channel();
+        on_many_threads(async {
+            let mut run = Box::pin(threads.run(move || {
+                let blocks = async move {
+                    let call = spawn_blocking(move || opened.recv());
+                    begun.send(()).unwrap();
+                    let _ = call.await;
+                };
+                let _ = suspend(blocks);
+            }));
+            begin(run.as_mut()).await;
+            begins.recv().unwrap();
+        });
+        threads.join().unwrap();
+        drop(open);
+    });
+}
+
+/// A device of a job on a thread, which works for so long.
+async fn works(operation: Operation) {
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    operation.complete();
+}
+
+#[test]
+fn a_device_that_is_a_task_of_the_thread_goes_on_for_what_was_cancelled() {
+    let test = "threads_join::a_device_that_is_a_task_of_the_thread_goes_on_for_what_was_cancelled";
+    in_a_process_of_its_own(test, || {
+        let threads = one_thread(PATIENCE.unwrap());
+        let (begun, begins) = std::sync::mpsc::channel();
+        on_many_threads(async {
+            let mut run = Box::pin(threads.run(move || {
+                let operation = Operation::new(Tells::Fd);
+                operation.run_with(|| {
+                    tokio::spawn(works(operation.clone()));
+                    begun.send(()).unwrap();
+                });
+            }));
+            begin(run.as_mut()).await;
+            begins.recv().unwrap();
+        });
+        threads.join().unwrap();
+        assert_eq!(JobPool::stats().leaked, 0);
+    });
+}
+
+#[test]
+fn a_job_in_a_local_task_of_a_thread_is_waited_for_too() {
+    let test = "threads_join::a_job_in_a_local_task_of_a_thread_is_waited_for_too";
+    in_a_process_of_its_own(test, || {
+        let threads = one_thread(PATIENCE.unwrap());
+        let (begun, begins) = std::sync::mpsc::channel();
+        on_many_threads(threads.run(move || {
+            let local = async move {
+                spawn_local(Job::new(move || {
+                    let operation = Operation::new(Tells::Fd);
+                    operation.run_with(|| begun.send(operation.clone()).unwrap());
+                }));
+            };
+            suspend(local).unwrap();
+        }));
+        let operation = begins.recv().unwrap();
+        let device = thread::spawn(move || on_many_threads(works(operation)));
+        threads.join().unwrap();
+        assert_eq!(JobPool::stats().leaked, 0);
+        device.join().unwrap();
+    });
+}
+
+#[test]
+fn it_waits_for_the_slowest_of_them() {
+    struct Slow(u64, Arc<AtomicUsize>);
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            thread::sleep(Duration::from_millis(self.0));
+            self.1.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    thread_local!(static SLOW: RefCell<Option<Slow>> = const { RefCell::new(None) });
+    on_a_thread(|| {
+        let threads = job_threads(3);
+        let ends = Arc::new(AtomicUsize::new(0));
+        on_many_threads(async {
+            let all = Arc::new(tokio::sync::Barrier::new(3));
+            let run = |milliseconds| {
+                let (all, ends) = (Arc::clone(&all), Arc::clone(&ends));
+                threads.run(move || {
+                    SLOW.set(Some(Slow(milliseconds, ends)));
+                    suspend(all.wait()).unwrap();
+                })
+            };
+            tokio::join!(run(0), run(100), run(200));
+        });
+        threads.join().unwrap();
+        assert_eq!(ends.load(Ordering::SeqCst), 3);
     });
 }

@@ -38,7 +38,9 @@ fn start(site: &Site, dir: &Directory, version: &str, requests: usize) -> Child 
 #[test]
 fn five_hundred_requests_at_once_with_http_1_and_2_are_answered_while_lookups_are_suspended() {
     const EACH: usize = 250;
-    let site = Site::start(&["--lookup-ms", "500", "--quiet"]);
+    const THREADS: usize = 4;
+    let threads = THREADS.to_string();
+    let site = Site::start(&["--lookup-ms", "500", "--quiet", "--threads", &threads]);
     let clients = ["http1.1", "http2"].map(|version| {
         let dir = Directory::new();
         (start(&site, &dir, version, EACH), dir, version)
@@ -73,8 +75,8 @@ fn five_hundred_requests_at_once_with_http_1_and_2_are_answered_while_lookups_ar
     let handshakes = number(" handshake(s)");
     assert_eq!(number(" lookup(s)"), handshakes, "{told}");
     assert!(number(" pause(s)") >= handshakes, "{told}");
-    // More than there are threads to wait with.
-    assert!(number(" at the same time") > 100, "{told}");
+    // More than there are threads to wait with, however slowly curl comes.
+    assert!(number(" at the same time") > 2 * THREADS, "{told}");
     assert!(told.contains(", 0 in flight"), "{told}");
 }
 

@@ -75,9 +75,10 @@ pub fn run(settings: &Settings) -> io::Result<Vec<Table>> {
                 let mut table = Table::new(&title, "MiB/s", rate)
                     .base(Stack::TokioOpenssl)
                     .at_least_times(Stack::Ours, least, Stack::TokioOpenssl);
-                if client_core == 0 {
-                    table = table.ceiling(&both, &libssl);
-                }
+                table = match client_core {
+                    0 => table.limit(&both, &libssl),
+                    _ => table.limit_on_two(&cpu, &both, &libssl),
+                };
                 table.plot = plot;
                 tables.push(table);
                 tables.push(

@@ -16,6 +16,8 @@ enum Variant {
     Suspend,
     Pause,
     C,
+    /// With the calls that each start and resume takes here besides.
+    Asks,
 }
 
 impl fmt::Display for Variant {
@@ -24,6 +26,7 @@ impl fmt::Display for Variant {
             Variant::Suspend => "Job, suspend",
             Variant::Pause => "Job, CurrentJob::pause",
             Variant::C => "in C",
+            Variant::Asks => "in C, with what else is asked",
         })
     }
 }
@@ -31,13 +34,14 @@ impl fmt::Display for Variant {
 pub fn run(settings: &Settings) -> io::Result<Vec<Table>> {
     cpu::pin(Some(0));
     let times = settings.many(200_000, 100);
-    let in_c = job::InC::default();
+    let (in_c, asks) = (job::InC::new(false), job::InC::new(true));
     let run_one = |variant, pauses| match variant {
         Variant::Suspend => job::run(job::suspends(pauses)),
         Variant::Pause => job::run(job::pauses_itself(pauses)),
         Variant::C => in_c.run(pauses),
+        Variant::Asks => asks.run(pauses),
     };
-    let variants = [Variant::Suspend, Variant::Pause, Variant::C];
+    let variants = [Variant::Suspend, Variant::Pause, Variant::C, Variant::Asks];
     let [once, never, each, allocated] = measure::rounds(settings.rounds, &variants, |variant| {
         let before = allocations::count();
         let once = nanoseconds(times, || run_one(variant, 1));
@@ -50,6 +54,7 @@ pub fn run(settings: &Settings) -> io::Result<Vec<Table>> {
     let table = |title, series| {
         Table::new(title, "ns", series)
             .base(Variant::C)
+            .least(Variant::Asks)
             .at_most_times(Variant::Suspend, 2.0, Variant::C)
     };
     let mut tables = vec![

@@ -11,6 +11,8 @@ use openssl_async_jobs::{ffi, suspend, CurrentJob, Job};
 /// The C calls, with a wait context that goes from job to job.
 pub struct InC {
     wait_context: *mut ffi::ASYNC_WAIT_CTX,
+    /// Whether OpenSSL is asked what it is asked here each time.
+    asks: bool,
 }
 
 unsafe extern "C" fn pauses(times: *mut c_void) -> c_int {
@@ -22,20 +24,26 @@ unsafe extern "C" fn pauses(times: *mut c_void) -> c_int {
     1
 }
 
-impl Default for InC {
-    fn default() -> InC {
+impl InC {
+    pub fn new(asks: bool) -> InC {
         // SAFETY: takes nothing.
         let wait_context = unsafe { ffi::ASYNC_WAIT_CTX_new() };
         assert!(!wait_context.is_null(), "memory for a wait context");
-        InC { wait_context }
+        InC { wait_context, asks }
     }
-}
 
-impl InC {
     /// A job that pauses so many times.
     pub fn run(&self, mut pauses_left: usize) {
         let (mut job, mut ret) = (ptr::null_mut(), 0);
         loop {
+            if self.asks {
+                // SAFETY: at any time, on any thread.
+                let busy = unsafe {
+                    !ffi::ASYNC_get_current_job().is_null()
+                        || openssl_sys::ERR_peek_last_error() != 0
+                };
+                assert!(!busy, "in a job, or with errors");
+            }
             // SAFETY: one thread; the wait context lives as long as `self`; OpenSSL copies the
             // argument when the job starts.
             let outcome = unsafe {
@@ -49,6 +57,10 @@ impl InC {
                 )
             };
             match outcome {
+                ffi::ASYNC_PAUSE if self.asks => {
+                    // SAFETY: as above.
+                    assert_eq!(unsafe { openssl_sys::ERR_peek_last_error() }, 0);
+                }
                 ffi::ASYNC_PAUSE => {}
                 ffi::ASYNC_FINISH => return,
                 other => panic!("ASYNC_start_job answers {other}"),

@@ -76,9 +76,10 @@ impl JobThreadsBuilder {
         self
     }
 
-    /// How long a thread that ends waits for devices that still work for cancelled jobs, 5 seconds
-    /// unless this says otherwise: those that are not done then are leaked, with a warning. The last
-    /// handle's drop does not wait for that; [`JobThreads::join`] does.
+    /// How long a thread that ends waits for devices that still work for cancelled jobs, and for
+    /// blocking calls (`spawn_blocking`) that its futures have begun, 5 seconds unless this says otherwise.
+    /// Jobs that are not done then are leaked, with a warning; the calls go on. The last handle's drop
+    /// does not wait for that; [`JobThreads::join`] does.
     ///
     /// ```
     /// # use openssl_async_jobs::tokio::JobThreads;

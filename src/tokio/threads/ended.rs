@@ -1,17 +1,18 @@
 //! The end of job threads, for who waits for it.
 
 use std::io::{self, ErrorKind};
-use std::process;
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle, ThreadId};
+
+use crate::job::count_forks;
 
 /// The threads, which go on by themselves if nobody joins them.
 pub(super) struct Ended {
     /// Empty when one has waited for them. Locked meanwhile: others wait for that.
     handles: Mutex<Vec<JoinHandle<()>>>,
     threads: Vec<ThreadId>,
-    /// Whose threads they are: the child of a fork has none of them (H14).
-    process: u32,
+    /// Those of their process: the child of a fork has none of them (H14).
+    forks: u64,
 }
 
 impl Ended {
@@ -19,13 +20,13 @@ impl Ended {
         Ended {
             threads: handles.iter().map(|handle| handle.thread().id()).collect(),
             handles: Mutex::new(handles),
-            process: process::id(),
+            forks: count_forks(),
         }
     }
 
     /// Until each has ended, with what its thread-locals and OpenSSL do then.
     pub(super) fn wait(&self) -> io::Result<()> {
-        if self.process != process::id() {
+        if self.forks != count_forks() {
             return Err(io::Error::new(
                 ErrorKind::NotFound,
                 "job threads of the process that this one is forked from: it has none of them",

@@ -27,6 +27,18 @@ impl<T> Future for Pinned<T> {
     }
 }
 
+impl<T> Drop for Pinned<T> {
+    fn drop(&mut self) {
+        // No output comes any more. One that has come is dropped as by a task: its panic is nobody's.
+        self.0.close();
+        match self.0.try_recv() {
+            Ok(Ok(output)) => quietly(|| drop(output)),
+            Ok(Err(payload)) => forget_panic(payload),
+            Err(_) => {}
+        }
+    }
+}
+
 pin_project! {
     /// Where it is made, polled and dropped.
     pub(super) struct Task<F: Future, H> {

@@ -1,15 +1,19 @@
 //! A job thread: a runtime with a queue of tasks that are made, polled and dropped here, and who looks
 //! after what was cancelled (H1, H3, H11).
 
+use std::future::{poll_fn, Future};
 use std::io;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{sync_channel, SyncSender};
+use std::task::{ready, Poll};
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{self, Runtime};
 use tokio::sync::mpsc::{unbounded_channel, UnboundedReceiver, UnboundedSender};
-use tokio::task::{spawn_local, LocalSet};
+use tokio::task::LocalSet;
+use tokio::time::timeout;
 
 use crate::job::{JobPool, JobPoolBuilder};
 use crate::panics::quietly;
@@ -36,7 +40,7 @@ impl Worker {
             .name("openssl-async-jobs".to_owned())
             .spawn(move || {
                 if let Some(runtime) = make_runtime(&tell) {
-                    run(&runtime, queue, jobs, drain_timeout);
+                    run(runtime, queue, jobs, drain_timeout);
                 }
             })?;
         let started = told.recv().unwrap_or_else(|_| {
@@ -73,26 +77,59 @@ fn make_runtime(tell: &SyncSender<io::Result<()>>) -> Option<Runtime> {
     runtime
 }
 
-/// Until the last handle is gone, and then what was cancelled has ended.
+/// Until the last handle is gone, and then until what was cancelled has ended, or its time has.
 fn run(
-    runtime: &Runtime,
+    runtime: Runtime,
     mut queue: UnboundedReceiver<Task>,
     jobs: JobPoolBuilder,
     drain_timeout: Duration,
 ) {
-    LocalSet::new().block_on(runtime, async {
+    let local = LocalSet::new();
+    let left = local.block_on(&runtime, async {
         // Its sizes were checked; should OpenSSL have no memory for it, it makes one with the first job.
         if let Err(e) = jobs.init() {
             quietly(|| log::warn!("a job thread has a pool without a limit: {e}"));
         }
-        spawn_local(JobPool::reap());
-        while let Some(task) = queue.recv().await {
-            quietly(task);
-        }
-        // It may block here: the thread has nothing else any more. What is left is leaked and said so
-        // when it ends.
-        if let Err(e) = JobPool::drain(drain_timeout) {
-            quietly(|| log::warn!("the jobs of a thread that ends cannot be waited for: {e}"));
-        }
+        let mut reap = pin!(JobPool::reap());
+        poll_fn(|cx| {
+            let Poll::Pending = reap.as_mut().poll(cx);
+            while let Some(task) = ready!(queue.poll_recv(cx)) {
+                quietly(task);
+            }
+            Poll::Ready(())
+        })
+        .await;
+        let left = Left::new(drain_timeout);
+        // Devices may be tasks of this thread.
+        let _ = timeout(left.now(), JobPool::reap_all()).await;
+        left
     });
+    {
+        // With its tasks, which may have jobs.
+        let _entered = runtime.enter();
+        quietly(|| drop(local));
+    }
+    // What is not done then is leaked and said so when the thread ends.
+    if let Err(e) = JobPool::drain(left.now()) {
+        quietly(|| log::warn!("the jobs of a thread that ends cannot be waited for: {e}"));
+    }
+    // What it does on blocking threads has no end that is known.
+    runtime.shutdown_timeout(left.now());
+}
+
+/// What is left of a time.
+struct Left {
+    since: Instant,
+    all: Duration,
+}
+
+impl Left {
+    fn new(all: Duration) -> Left {
+        let since = Instant::now();
+        Left { since, all }
+    }
+
+    fn now(&self) -> Duration {
+        self.all.saturating_sub(self.since.elapsed())
+    }
 }

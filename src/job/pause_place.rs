@@ -1,10 +1,14 @@
-//! Whether libssl holds the lock of a context's sessions, so that nothing may pause here (H13).
+//! Whether a job may pause where it is: not while libssl holds the lock of a context's sessions (H13), nor
+//! where it is not on its stack any more.
 //!
 //! libssl calls the callback for removed sessions while it changes a context's cache, with the lock
 //! held. A job that paused there would keep it: other threads' handshakes block for that long, and
 //! before OpenSSL 3.0 another job of this thread finds the lock its own, ignores that, changes the
 //! cache under the first one, and releases the lock for it. libssl does not say so (it knows of
 //! `ASYNC_block_pause`, and calls it elsewhere), so its functions are looked for on the stack.
+//!
+//! A job that was begun inside another crate's coroutine, and has yielded that, is still the one that
+//! OpenSSL takes for running. A pause would take the stack of whoever goes on for the job's.
 
 use std::ffi::CStr;
 use std::ops::Range;
@@ -13,7 +17,7 @@ use std::sync::OnceLock;
 use crate::ffi;
 use crate::job::record::{Header, State};
 use crate::job::return_addresses::Code;
-use crate::job::thread_exit::{extent, for_each_function};
+use crate::job::thread_exit::{extent, for_each_frame};
 
 /// The functions that call back with the lock held.
 const NAMES: [&CStr; 3] = [
@@ -23,27 +27,31 @@ const NAMES: [&CStr; 3] = [
 ];
 
 /// Asked before a pause, in this job if it is one of ours.
-pub(crate) fn is_held_here(job: Option<&Header>) -> bool {
+pub(crate) fn may_pause_here(job: Option<&Header>) -> bool {
     let holders = holders();
-    // Nearly always the answer is no, and this is quick.
-    let stack = job.and_then(own_stack);
-    if stack.is_some_and(|stack| !holders.code.may_return_to(stack)) {
-        return false;
+    let stack = job.map(own_stack);
+    // Nearly always the answer is yes, and this is quick.
+    if let Some(stack) = &stack {
+        if !holders.code.may_return_to(stack.clone()) {
+            return true;
+        }
     }
-    // The other way takes some microseconds.
-    let mut held = false;
-    for_each_function(|function| {
+    // The other way takes some microseconds. In a coroutine that the job has begun, its stack is
+    // further out.
+    let (mut held, mut on_its_stack) = (false, stack.is_none());
+    for_each_frame(|function, frame| {
         held = function != 0 && holders.functions.contains(&function);
+        on_its_stack |= stack.as_ref().is_some_and(|stack| stack.contains(&frame));
         !held
     });
-    held
+    on_its_stack && !held
 }
 
-/// What the running job's closure is on.
-fn own_stack(job: &Header) -> Option<Range<usize>> {
-    match &*job.state.try_borrow().ok()? {
-        State::InFlight(flight) => Some(flight.stack.range()),
-        _ => None,
+/// What the running job's closure is on. Empty if there is none.
+fn own_stack(job: &Header) -> Range<usize> {
+    match job.state.try_borrow().as_deref() {
+        Ok(State::InFlight(flight)) => flight.stack.range(),
+        _ => 0..0,
     }
 }
 
