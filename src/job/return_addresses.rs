@@ -172,6 +172,15 @@ mod tests {
         std::hint::black_box(look())
     }
 
+    /// Calls it by way of `calls`, with more of the stack above than is looked at below.
+    #[inline(never)]
+    fn with_room(look: impl Fn() -> bool) -> bool {
+        let room = std::hint::black_box([0_u8; 0x2000]);
+        let found = calls(&look);
+        std::hint::black_box(&room);
+        found
+    }
+
     #[inline(never)]
     fn does_not_call() {
         std::hint::black_box(());
@@ -210,9 +219,11 @@ mod tests {
         if caller.unknown {
             return;
         }
-        let far = calls(&|| {
-            let stack = stack();
+        const OUTER: usize = 0x1000;
+        let far = with_room(|| {
+            let mut stack = stack();
             let here = stack.end - 0x200;
+            stack.end = here + OUTER;
             let ends = (here..stack.end + 1).step_by(GROUP).skip(1);
             let mut found = ends.filter(|end| caller.may_return_to(stack.start..*end));
             let first = found.next().unwrap();

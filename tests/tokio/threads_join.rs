@@ -60,14 +60,10 @@ fn one_thread(drain_timeout: Duration) -> JobThreads {
     builder.build().unwrap()
 }
 
-fn counter() -> &'static AtomicUsize {
-    Box::leak(Box::default())
-}
-
 #[test]
 fn they_are_gone_when_it_returns() {
     on_a_thread(|| {
-        let ends = counter();
+        static ENDS: AtomicUsize = AtomicUsize::new(0);
         let threads = job_threads(3);
         on_many_threads(async {
             // Each has one that waits for the others, so that they are on a thread each.
@@ -76,7 +72,7 @@ fn they_are_gone_when_it_returns() {
                 let (threads, mut begun) = (threads.clone(), all.subscribe());
                 tokio::spawn(async move {
                     let run = threads.run(move || {
-                        at_the_very_end(ends);
+                        at_the_very_end(&ENDS);
                         suspend(begun.recv()).unwrap().unwrap();
                     });
                     run.await
@@ -91,25 +87,25 @@ fn they_are_gone_when_it_returns() {
                 task.await.unwrap();
             }
         });
-        assert_eq!(ends.load(Ordering::SeqCst), 0);
+        assert_eq!(ENDS.load(Ordering::SeqCst), 0);
         threads.join().unwrap();
-        assert_eq!(ends.load(Ordering::SeqCst), 3);
+        assert_eq!(ENDS.load(Ordering::SeqCst), 3);
     });
 }
 
 #[test]
 fn each_that_waits_waits_for_the_last_handle_and_the_end() {
     on_a_thread(|| {
-        let ends = counter();
+        static ENDS: AtomicUsize = AtomicUsize::new(0);
         let threads = job_threads(1);
         let dropped = Arc::new(AtomicBool::new(false));
-        on_many_threads(threads.run(move || at_the_very_end(ends)));
+        on_many_threads(threads.run(move || at_the_very_end(&ENDS)));
         let joining = [(); 3].map(|()| {
             let (threads, dropped) = (threads.clone(), Arc::clone(&dropped));
             thread::spawn(move || {
                 threads.join().unwrap();
                 assert!(dropped.load(Ordering::SeqCst));
-                assert_eq!(ends.load(Ordering::SeqCst), 1);
+                assert_eq!(ENDS.load(Ordering::SeqCst), 1);
             })
         });
         dropped.store(true, Ordering::SeqCst);
