@@ -105,13 +105,14 @@ fn run(
         left
     });
     {
-        // With its tasks, which may have jobs.
+        // What is dropped, and jobs that go on to their end, may look for their runtime.
         let _entered = runtime.enter();
+        // With its tasks, which may have jobs.
         quietly(|| drop(local));
-    }
-    // What is not done then is leaked and said so when the thread ends.
-    if let Err(e) = JobPool::drain(left.now()) {
-        quietly(|| log::warn!("the jobs of a thread that ends cannot be waited for: {e}"));
+        // What is not done then is leaked and said so when the thread ends.
+        if let Err(e) = JobPool::drain(left.now()) {
+            quietly(|| log::warn!("the jobs of a thread that ends cannot be waited for: {e}"));
+        }
     }
     // What it does on blocking threads has no end that is known.
     runtime.shutdown_timeout(left.now());
