@@ -4,11 +4,9 @@
 use std::ptr::NonNull;
 use std::task::{Context, Poll};
 
-use crate::job::pool::is_capable;
 use crate::job::queue::Ticket;
 use crate::job::record::{run_closure, Header, State};
 use crate::job::thread::{in_job, Local, Waiter};
-use crate::job::thread_exit;
 use crate::panics::quietly;
 
 pub(super) enum Admitted {
@@ -31,7 +29,7 @@ pub(super) unsafe fn admit(
     // SAFETY: alive.
     let header = unsafe { record.as_ref() };
     local.prepare();
-    if in_job() || !is_capable() || !thread_exit::is_known() {
+    if in_job() || !local.runs_jobs() {
         // As libssl does (H5).
         leave_queue(local, header);
         // SAFETY: the closure has not run.
@@ -145,6 +143,7 @@ fn enqueue(record: NonNull<Header>, push: impl FnOnce() -> Ticket) {
 }
 
 /// For a job that does not start after all.
+#[inline]
 pub(crate) fn leave_queue(local: &Local, header: &Header) {
     match header.state.replace(State::New) {
         State::Waiting(ticket) => {

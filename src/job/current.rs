@@ -143,37 +143,36 @@ impl CurrentJob {
     /// }
     /// # let_others_run().unwrap();
     /// ```
+    // Inlined, as no processor predicts the return after a pause.
+    #[inline]
     pub fn pause(&self) -> Result<(), Error> {
-        let own = self.own();
-        if own.is_none() {
-            self.wait_context()?;
+        let Some(header) = self.own() else {
+            return self.pause_another();
+        };
+        may_pause(Some(header))?;
+        // Its owner is told who paused it.
+        header.leaves.set(Leaves::Yield);
+        let paused = switch_to_owner(header.thread);
+        // Who takes it when it sees the pause.
+        let blocked = matches!(header.leaves.replace(Leaves::Nothing), Leaves::Yield);
+        match paused {
+            true if !blocked => Ok(()),
+            true => Err(Error::PauseBlocked),
+            false => Err(no_switch()),
         }
-        if std::thread::panicking() {
-            return Err(Error::Panicking);
-        }
-        if !pause_place::may_pause_here(own) {
-            return Err(Error::PauseBlocked);
-        }
-        // For a job of ours: its owner is told who paused it.
-        if let Some(header) = own {
-            header.leaves.set(Leaves::Yield);
-        }
-        let before = own.map_or_else(ThreadToken::current, |header| header.thread);
-        // SAFETY: a job is running, with a wait context, which ASYNC_pause_job reads when it is
-        // resumed. Frames below may be left for good (H3), which is a leak of what they own.
-        let paused = unsafe { ffi::ASYNC_pause_job() };
-        abort_if_moved(before);
-        if paused != 1 {
-            return Err(ErrorStack::get().into());
-        }
-        // The owner takes it when it sees the pause.
-        match own.map(|header| header.leaves.replace(Leaves::Nothing)) {
-            Some(Leaves::Yield) => Err(Error::PauseBlocked),
-            _ => Ok(()),
+    }
+
+    fn pause_another(&self) -> Result<(), Error> {
+        self.wait_context()?;
+        may_pause(None)?;
+        match switch_to_owner(ThreadToken::current()) {
+            true => Ok(()),
+            false => Err(no_switch()),
         }
     }
 
     /// The record of this job, if it is one of ours and the one running.
+    #[inline]
     fn own(&self) -> Option<&Header> {
         let Which::Ours(number) = self.which else {
             return None;
@@ -188,6 +187,33 @@ impl CurrentJob {
     fn is_running(&self, job: NonNull<ffi::ASYNC_JOB>) -> bool {
         current_record().is_none() && running() == Some(job)
     }
+}
+
+/// This job, if it is one of ours.
+#[inline]
+fn may_pause(own: Option<&Header>) -> Result<(), Error> {
+    if std::thread::panicking() {
+        return Err(Error::Panicking);
+    }
+    match pause_place::may_pause_here(own) {
+        true => Ok(()),
+        false => Err(Error::PauseBlocked),
+    }
+}
+
+/// Until the job is resumed. True if it could be paused, or pauses are blocked.
+#[inline]
+fn switch_to_owner(thread: ThreadToken) -> bool {
+    // SAFETY: a job is running, with a wait context, which ASYNC_pause_job reads when it is resumed.
+    // Frames below may be left for good (H3), which is a leak of what they own.
+    let paused = unsafe { ffi::ASYNC_pause_job() };
+    abort_if_moved(thread);
+    paused == 1
+}
+
+#[cold]
+fn no_switch() -> Error {
+    ErrorStack::get().into()
 }
 
 fn running() -> Option<NonNull<ffi::ASYNC_JOB>> {

@@ -41,10 +41,10 @@ pub(crate) unsafe fn poll(record: NonNull<Header>, cx: &mut Context<'_>) -> Poll
     with(|local| {
         reaper::sweep(local);
         let mut paused = match &*header.state.borrow() {
-            State::New | State::Waiting(_) | State::Granted => false,
             State::InFlight(_) => true,
             State::Finished => return Poll::Ready(()),
             State::Spent => panic!("a Job was polled after it had given its output"),
+            _ => false,
         };
         let mut thread = Thread::Unknown;
         if paused {
@@ -127,6 +127,7 @@ pub(super) enum Thread {
 }
 
 impl Thread {
+    #[inline]
     pub(super) fn lives(&mut self, local: &Local) -> bool {
         if let Thread::Unknown = self {
             *self = match !local.ending.get() && local.sentinel.may_resume() {
@@ -172,7 +173,6 @@ unsafe fn look_for_evidence(
         _ => Paused::Running,
     };
     let ready = match paused {
-        Paused::Running => unreachable!("a job that runs is not asked"),
         Paused::Turn => true,
         Paused::Completion(by) => await_completion(header, by, cx),
         // A future on a fibre's stack is the fibre's code.
@@ -189,6 +189,7 @@ unsafe fn look_for_evidence(
                 }
             }
         }
+        Paused::Running => unreachable!("a job that runs is not asked"),
     };
     match ready {
         false => Resume::Later,
@@ -357,8 +358,13 @@ fn note_since(header: &Header, since: Since) {
 #[inline(always)]
 fn log_switch(what: &str, record: NonNull<Header>) {
     if log::max_level() >= log::LevelFilter::Debug {
-        quietly(|| log::debug!("{what} {record:p}"));
+        log_it(what, record);
     }
+}
+
+#[cold]
+fn log_it(what: &str, record: NonNull<Header>) {
+    quietly(|| log::debug!("{what} {record:p}"));
 }
 
 /// Appends the wait fds that a paused job waits for.

@@ -69,6 +69,7 @@ impl Flight {
     }
 
     /// Before the job goes on, or its token is another.
+    #[inline]
     pub(crate) fn unwatch(&mut self) {
         if std::mem::take(&mut self.watched) {
             poller::forget(&self.wait_set);

@@ -26,18 +26,27 @@ const NAMES: [&CStr; 3] = [
     c"SSL_CTX_flush_sessions_ex",
 ];
 
+/// Before the first job.
+pub(crate) fn prepare() {
+    holders();
+}
+
 /// Asked before a pause, in this job if it is one of ours.
+#[inline]
 pub(crate) fn may_pause_here(job: Option<&Header>) -> bool {
+    // Nearly always the answer is yes, and this is quick.
+    match job {
+        Some(job) if !holders().code.may_return_to(job.stack.get()) => true,
+        _ => may_pause_by_frames(job),
+    }
+}
+
+/// It takes some microseconds.
+#[cold]
+fn may_pause_by_frames(job: Option<&Header>) -> bool {
     let holders = holders();
     let stack = job.map(own_stack);
-    // Nearly always the answer is yes, and this is quick.
-    if let Some(stack) = &stack {
-        if !holders.code.may_return_to(stack.clone()) {
-            return true;
-        }
-    }
-    // The other way takes some microseconds. In a coroutine that the job has begun, its stack is
-    // further out.
+    // In a coroutine that the job has begun, its stack is further out.
     let (mut held, mut on_its_stack) = (false, stack.is_none());
     for_each_frame(|function, frame| {
         held = function != 0 && holders.functions.contains(&function);
@@ -61,6 +70,7 @@ struct Holders {
     code: Code,
 }
 
+#[inline]
 fn holders() -> &'static Holders {
     static HOLDERS: OnceLock<Holders> = OnceLock::new();
     HOLDERS.get_or_init(|| {

@@ -15,6 +15,7 @@ use crate::job::in_flight::Flight;
 use crate::job::owner::Owner;
 use crate::job::queue::Ticket;
 use crate::job::registration::Register;
+use crate::job::return_addresses::Stretch;
 use crate::job::suspend::Parked;
 use crate::job::thread::{with, Local};
 use crate::job::thread_token::ThreadToken;
@@ -28,6 +29,8 @@ pub(crate) struct Header {
     /// Where it was made, and so where it runs (H1, H14).
     pub(crate) thread: ThreadToken,
     pub(crate) state: RefCell<State>,
+    /// Where the closure's frames are, once it runs on a stack of its own.
+    pub(super) stack: Cell<Stretch>,
     /// Set by the fibre for its owner, just before it pauses.
     pub(crate) leaves: Cell<Leaves>,
     /// Whether a producer in Rust has asked for the callback since the job went on last.
@@ -123,6 +126,7 @@ impl Header {
                 id: with(Local::next_record),
                 thread: ThreadToken::current(),
                 state: RefCell::new(State::New),
+                stack: Cell::new(Stretch::EMPTY),
                 leaves: Cell::new(Leaves::Nothing),
                 notifier_taken: Cell::new(false),
                 notifies: Cell::new(false),
@@ -203,13 +207,16 @@ unsafe extern "C" fn enter<F: FnOnce() -> T, T>(arg: *mut c_void) -> c_int {
     let record = unsafe { arg.cast::<NonNull<Header>>().read() };
     // SAFETY: alive until the job has ended.
     let header = unsafe { record.as_ref() };
-    let bounds = match &*header.state.borrow() {
-        State::InFlight(flight) => flight.stack.bounds(),
+    let (bounds, range) = match &*header.state.borrow() {
+        State::InFlight(flight) => (flight.stack.bounds(), flight.stack.range()),
         _ => return 0,
     };
     corosensei::on_stack(bounds, || {
+        header.stack.set(Stretch::inside(range));
         // SAFETY: the job's first and only run. It does not unwind (H10).
-        unsafe { run::<F, T>(record) }
+        unsafe { run::<F, T>(record) };
+        // Here, so that the closure's frames are inside this one.
+        header.stack.set(Stretch::EMPTY);
     });
     1
 }

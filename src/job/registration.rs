@@ -78,6 +78,7 @@ impl Registrations {
 
     /// After a pause: forgets what the engine has deleted since the one before. A new one may have
     /// the same number.
+    #[inline]
     pub(crate) fn follow(&mut self, wait_set: &WaitSet) {
         if !self.registered.is_empty() {
             let deleted = wait_set.deleted();
@@ -85,8 +86,11 @@ impl Registrations {
         }
     }
 
+    #[inline]
     pub(crate) fn clear(&mut self) {
-        self.registered.clear();
+        if !self.registered.is_empty() {
+            self.registered.clear();
+        }
     }
 }
 

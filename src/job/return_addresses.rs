@@ -75,6 +75,56 @@ impl Extent {
 #[cfg(target_arch = "x86_64")]
 const GROUP: usize = 64;
 
+/// The part of a stack that is inside a frame. It grows towards lower addresses.
+#[derive(Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // Nothing is looked for there.
+pub(super) struct Stretch {
+    /// The end of the stack.
+    inner: usize,
+    /// In the frame, or beyond it, and a multiple of a group's size.
+    outer: usize,
+}
+
+impl Stretch {
+    pub(super) const EMPTY: Stretch = Stretch { inner: 0, outer: 0 };
+
+    /// What is on this stack, inside the frame of the function that this is inlined into, or all of it.
+    /// What is called there must not be its last act: it could have that frame's place.
+    #[inline(always)]
+    pub(super) fn inside(stack: Range<usize>) -> Stretch {
+        #[cfg(target_arch = "x86_64")]
+        let outer = stack_pointer().next_multiple_of(GROUP);
+        #[cfg(not(target_arch = "x86_64"))]
+        let outer = stack.end;
+        match outer <= stack.end && outer > stack.start {
+            true => Stretch {
+                inner: stack.start,
+                outer,
+            },
+            false => Stretch::EMPTY,
+        }
+    }
+
+    /// Whether a stack pointer is that of such a frame, or of the outer one.
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    fn has(self, here: usize) -> bool {
+        (self.inner..=self.outer).contains(&here)
+    }
+}
+
+/// Below it is what the calls of the frame that this is inlined into leave.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn stack_pointer() -> usize {
+    let here: usize;
+    // SAFETY: reads a register.
+    unsafe {
+        std::arch::asm!("mov {}, rsp", out(reg) here, options(nomem, nostack, preserves_flags));
+    }
+    here
+}
+
 /// A word of a stack. In assembly, as much of it is not initialized, or another frame's, and the
 /// compiler (a sanitizer with it) would have its opinion of that.
 ///
@@ -113,41 +163,42 @@ impl Code {
     /// call has left, or because this is not on that stack.
     #[cfg(target_arch = "x86_64")]
     #[inline]
-    pub(super) fn may_return_to(&self, stack: Range<usize>) -> bool {
-        let here: usize;
-        // SAFETY: reads a register.
-        unsafe {
-            std::arch::asm!("mov {}, rsp", out(reg) here, options(nomem, nostack, preserves_flags));
-        }
-        if !stack.contains(&here) || stack.end % GROUP != 0 || self.unknown {
+    pub(super) fn may_return_to(&self, stack: Stretch) -> bool {
+        let here = stack_pointer();
+        if !stack.has(here) || self.unknown {
             return true;
         }
         // What is below may be looked at, too: it is of the same page.
-        let mut group = here & !(GROUP - 1);
-        loop {
-            // SAFETY: from the stack pointer's page to the end of its stack, all is mapped (H4), and
-            // both are multiples of a group.
-            group = unsafe { self.all.find_call_before(group, stack.end) };
-            if group == stack.end {
-                return false;
-            }
+        let group = here & !(GROUP - 1);
+        // SAFETY: from the stack pointer's page to the end of its stack, all is mapped (H4), and both
+        // are multiples of a group.
+        let found = unsafe { self.all.find_call_before(group, stack.outer) };
+        found != stack.outer && self.may_return_from(found, stack.outer)
+    }
+
+    /// Likewise, from the first group with an address that is near them.
+    #[cfg(target_arch = "x86_64")]
+    #[cold]
+    fn may_return_from(&self, mut group: usize, outer: usize) -> bool {
+        while group != outer {
             for slot in (group..group + GROUP).step_by(size_of::<usize>()) {
                 // SAFETY: as above.
                 if self.have_call_before(unsafe { read(slot) }) {
                     return true;
                 }
             }
-            group += GROUP;
+            // SAFETY: as above.
+            group = unsafe { self.all.find_call_before(group + GROUP, outer) };
         }
+        false
     }
 
     /// Return addresses may be signed there.
     #[cfg(not(target_arch = "x86_64"))]
-    pub(super) fn may_return_to(&self, _: Range<usize>) -> bool {
+    pub(super) fn may_return_to(&self, _: Stretch) -> bool {
         true
     }
 
-    #[cold]
     fn have_call_before(&self, address: usize) -> bool {
         let mut functions = self.functions.iter();
         functions.any(|function| function.has_call_before(address))
@@ -161,10 +212,13 @@ mod tests {
 
     /// Where the caller's frame is, and some of the outer ones.
     #[inline(never)]
-    fn stack() -> Range<usize> {
-        let inner = 0_usize;
-        let inner = std::ptr::from_ref(&inner) as usize & !(GROUP - 1);
-        inner - 0x10000..inner + 0x200
+    fn stack() -> Stretch {
+        let here = 0_usize;
+        let here = std::ptr::from_ref(&here) as usize & !(GROUP - 1);
+        Stretch {
+            inner: here - 0x10000,
+            outer: here + 0x200,
+        }
     }
 
     #[inline(never)]
@@ -204,7 +258,30 @@ mod tests {
     #[test]
     fn where_no_function_is_known_or_on_another_stack_it_is_not_told() {
         assert!(Code::new(Vec::new()).may_return_to(stack()));
-        assert!(code(does_not_call as *const ()).may_return_to(16..32));
+        assert!(code(does_not_call as *const ()).may_return_to(Stretch::EMPTY));
+    }
+
+    #[test]
+    fn what_is_inside_a_frame_is_what_its_function_calls() {
+        #[inline(never)]
+        fn inside(look: &dyn Fn(Stretch) -> bool) -> bool {
+            let stretch = Stretch::inside(0..usize::MAX & !(GROUP - 1));
+            std::hint::black_box(look(stretch))
+        }
+        let (inner, outer) = (
+            code(inside as *const ()),
+            code(with_room_inside as *const ()),
+        );
+        #[inline(never)]
+        fn with_room_inside(look: &dyn Fn(Stretch) -> bool) -> bool {
+            let room = std::hint::black_box([0_u8; 0x1000]);
+            let found = std::hint::black_box(inside(look));
+            std::hint::black_box(&room);
+            found
+        }
+        assert!(with_room_inside(&|stretch| inner.may_return_to(stretch)));
+        // Under valgrind it is not told.
+        assert!(outer.unknown || !with_room_inside(&|stretch| outer.may_return_to(stretch)));
     }
 
     /// Whatever else is there, and in whichever group of the stack.
@@ -222,16 +299,19 @@ mod tests {
         const OUTER: usize = 0x1000;
         let far = with_room(|| {
             let mut stack = stack();
-            let here = stack.end - 0x200;
-            stack.end = here + OUTER;
-            let ends = (here..stack.end + 1).step_by(GROUP).skip(1);
-            let mut found = ends.filter(|end| caller.may_return_to(stack.start..*end));
+            let here = stack.outer - 0x200;
+            stack.outer = here + OUTER;
+            let ends = (here..stack.outer + 1).step_by(GROUP).skip(1);
+            let mut found = ends.filter(|outer| {
+                let outer = *outer;
+                caller.may_return_to(Stretch { outer, ..stack })
+            });
             let first = found.next().unwrap();
             // SAFETY: words of this stack.
             let is_there = (first - GROUP..first)
                 .step_by(8)
                 .any(|slot| caller.have_call_before(unsafe { read(slot) }));
-            is_there && found.count() == (stack.end - first) / GROUP
+            is_there && found.count() == (stack.outer - first) / GROUP
         });
         assert!(far);
     }

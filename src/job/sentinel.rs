@@ -48,13 +48,13 @@ impl Sentinel {
     }
 
     /// Whether the fibres that are paused on this thread may go on.
+    #[inline]
     pub(crate) fn may_resume(&self) -> bool {
-        if self.called.get() {
-            return false;
-        }
-        if self.covers.get() {
-            return true;
-        }
+        !self.called.get() && (self.covers.get() || self.may_resume_and_cover())
+    }
+
+    #[cold]
+    fn may_resume_and_cover(&self) -> bool {
         let may_resume = may_resume_here();
         if may_resume && self.registered.get() < MOST {
             self.registered.set(self.registered.get() + 1);

@@ -11,11 +11,14 @@ use crate::ffi;
 use crate::job::completion::Token;
 use crate::job::in_flight::{Flight, Kept};
 use crate::job::owner::Owner;
+use crate::job::pause_place;
+use crate::job::pool::is_capable;
 use crate::job::queue::Queue;
 use crate::job::reaper;
 use crate::job::record::{Header, State};
 use crate::job::sentinel::Sentinel;
 use crate::job::stack;
+use crate::job::thread_exit;
 use crate::job::thread_token::{forks, ThreadToken};
 use crate::job::waker::wake_quietly;
 use crate::panics::quietly;
@@ -89,6 +92,8 @@ pub(crate) struct Local {
     /// What the `block_on` of this thread polls besides its own waker, while there is one.
     pub(crate) watched: RefCell<Vec<(RawFd, Token)>>,
     pub(crate) blocking: Cell<usize>,
+    /// Whether jobs can run here, once that was found out.
+    runs_jobs: Cell<bool>,
     /// The thread is ending: nothing is kept for later.
     pub(crate) ending: Cell<bool>,
     pub(crate) sentinel: Sentinel,
@@ -123,6 +128,7 @@ thread_local! {
             reaper: Cell::new(None),
             watched: RefCell::new(Vec::new()),
             blocking: Cell::new(0),
+            runs_jobs: Cell::new(false),
             ending: Cell::new(false),
             sentinel: Sentinel::new(),
             forks: Cell::new(0),
@@ -174,6 +180,7 @@ pub(crate) fn current_record() -> Option<NonNull<Header>> {
 
 /// Whether a job is running on this thread, ours or another: a further one would corrupt OpenSSL's
 /// pool (H5).
+#[inline]
 pub(crate) fn in_job() -> bool {
     // SAFETY: may be called at any time, on any thread.
     !unsafe { ffi::ASYNC_get_current_job() }.is_null()
@@ -207,9 +214,24 @@ impl Local {
         if !self.initialized.replace(true) {
             openssl_sys::init();
         }
+        // On a job's stack it would leave what it looks for there.
+        pause_place::prepare();
         ThreadToken::watch_forks();
         self.note_fork();
         self.note_end();
+    }
+
+    /// Whether OpenSSL has jobs, and it is known where a thread ends.
+    #[inline]
+    pub(crate) fn runs_jobs(&self) -> bool {
+        self.runs_jobs.get() || self.find_out()
+    }
+
+    #[cold]
+    fn find_out(&self) -> bool {
+        let runs_jobs = is_capable() && thread_exit::is_known();
+        self.runs_jobs.set(runs_jobs);
+        runs_jobs
     }
 
     /// Has what is kept here dropped with the thread. False if it is too late for that.

@@ -19,6 +19,7 @@ static FORKS: AtomicU64 = AtomicU64::new(0);
 
 /// How often this process, and those that it came from, have been the child of a fork, since the
 /// first job.
+#[inline]
 pub(crate) fn forks() -> u64 {
     FORKS.load(Ordering::Relaxed)
 }
@@ -75,11 +76,16 @@ impl ThreadToken {
 #[inline(never)]
 pub(crate) fn abort_if_moved(before: ThreadToken) {
     if !before.is_current() {
-        // Not `eprintln`, which panics if nobody reads it, and would unwind here.
-        let _ = std::io::stderr().write_all(
-            b"openssl-async-jobs: a paused job was resumed on another thread, or in another \
-              process, than the one that started it\n",
-        );
-        std::process::abort();
+        abort_as_moved();
     }
+}
+
+#[cold]
+fn abort_as_moved() -> ! {
+    // Not `eprintln`, which panics if nobody reads it, and would unwind here.
+    let _ = std::io::stderr().write_all(
+        b"openssl-async-jobs: a paused job was resumed on another thread, or in another \
+          process, than the one that started it\n",
+    );
+    std::process::abort();
 }
