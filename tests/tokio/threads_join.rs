@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::ErrorKind;
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::Arc;
@@ -178,6 +179,14 @@ fn a_job_thread_cannot_wait_for_its_own_end() {
     });
 }
 
+/// When that has ended.
+fn status_of(child: libc::pid_t) -> libc::c_int {
+    let mut status = 0;
+    // SAFETY: our child, and a place for its status.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    status
+}
+
 #[test]
 fn a_process_forked_from_theirs_has_none_to_wait_for() {
     on_a_thread(|| {
@@ -191,12 +200,35 @@ fn a_process_forked_from_theirs_has_none_to_wait_for() {
                 // SAFETY: ends the child, without what the parent would do at its end.
                 unsafe { libc::_exit(i32::from(!is_told)) }
             }
-            child => {
-                let mut status = 0;
-                // SAFETY: our child, and a place for its status.
-                let waited = unsafe { libc::waitpid(child, &mut status, 0) };
-                assert_eq!((waited, status), (child, 0));
+            child => assert_eq!(status_of(child), 0),
+        }
+        threads.join().unwrap();
+    });
+}
+
+/// Its new threads have the memory of those that it has not.
+#[test]
+fn a_process_forked_from_theirs_keeps_its_own_threads_when_it_drops_the_handle() {
+    on_a_thread(|| {
+        let threads = job_threads(4);
+        // SAFETY: the child uses what its C library makes usable in one: memory and threads.
+        match unsafe { libc::fork() } {
+            0 => {
+                let (done, wait) = std::sync::mpsc::channel::<()>();
+                let wait = Arc::new(std::sync::Mutex::new(wait));
+                let own = [(); 16].map(|()| {
+                    let wait = Arc::clone(&wait);
+                    thread::spawn(move || wait.lock().unwrap().recv().is_err())
+                });
+                drop(threads);
+                drop(done);
+                // std panics where a thread is no one's to join.
+                let join = AssertUnwindSafe(|| own.into_iter().all(|own| own.join().unwrap()));
+                let all = catch_unwind(join).unwrap_or(false);
+                // SAFETY: ends the child, without what the parent would do at its end.
+                unsafe { libc::_exit(i32::from(!all)) }
             }
+            child => assert_eq!(status_of(child), 0),
         }
         threads.join().unwrap();
     });

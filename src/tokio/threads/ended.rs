@@ -1,6 +1,7 @@
 //! The end of job threads, for who waits for it.
 
 use std::io::{self, ErrorKind};
+use std::mem;
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle, ThreadId};
 
@@ -24,9 +25,13 @@ impl Ended {
         }
     }
 
+    fn are_here(&self) -> bool {
+        self.forks == count_forks()
+    }
+
     /// Until each has ended, with what its thread-locals and OpenSSL do then.
     pub(super) fn wait(&self) -> io::Result<()> {
-        if self.forks != count_forks() {
+        if !self.are_here() {
             return Err(io::Error::new(
                 ErrorKind::NotFound,
                 "job threads of the process that this one is forked from: it has none of them",
@@ -43,6 +48,19 @@ impl Ended {
         match ended.into_iter().all(|ended| ended.is_ok()) {
             true => Ok(()),
             false => Err(io::Error::other("a job thread has panicked")),
+        }
+    }
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        if !self.are_here() {
+            // A handle's drop detaches what has the thread's memory now: perhaps another thread.
+            let handles = self
+                .handles
+                .get_mut()
+                .unwrap_or_else(PoisonError::into_inner);
+            mem::forget(mem::take(handles));
         }
     }
 }
