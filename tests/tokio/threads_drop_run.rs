@@ -119,10 +119,15 @@ fn what_came_and_was_not_taken_is_dropped_with_its_future_whatever_its_drop_does
     }
     on_many_threads(async {
         let threads = one_thread(1);
-        let mut panics = Box::pin(threads.run(|| std::panic::panic_any(Bad)));
+        let (open, opened) = std::sync::mpsc::channel::<()>();
+        let mut panics = Box::pin(threads.run(move || {
+            opened.recv().unwrap();
+            std::panic::panic_any(Bad)
+        }));
         let mut returns = Box::pin(threads.run(|| Bad));
         begin(panics.as_mut()).await;
         begin(returns.as_mut()).await;
+        open.send(()).unwrap();
         assert_idle(&threads).await;
         // It is told just before the next one begins.
         threads.run(|| ()).await;
