@@ -319,3 +319,40 @@ fn parent_and_child_wait_side_by_side() {
         assert!(status.success(), "{status}");
     });
 }
+
+#[test]
+fn a_fork_inside_a_job_leaves_the_child_its_jobs() {
+    in_a_process_of_its_own("a_fork_inside_a_job_leaves_the_child_its_jobs", || {
+        let gate = Gate::default();
+        let other = parked(&gate);
+        let forks = Job::new(move || {
+            // SAFETY: as in `fork_beside`.
+            let pid = unsafe { libc::fork() };
+            // Inside a job it runs where it is.
+            assert_eq!(Job::new(|| 5).block_on(PATIENCE).unwrap(), 5);
+            pid
+        });
+        let parent = std::process::id();
+        let forked = catch_unwind(AssertUnwindSafe(|| forks.block_on(PATIENCE).unwrap()));
+        if std::process::id() != parent {
+            // SAFETY: a timer of this process.
+            unsafe { libc::alarm(60) };
+            let good = forked.is_ok_and(|pid| pid == 0)
+                && catch_unwind(|| {
+                    assert_eq!(JobPool::stats().in_flight, 0);
+                    let job = Job::new(|| suspend(async { 6 }));
+                    assert_eq!(job.block_on(PATIENCE).unwrap(), Ok(6));
+                    assert_eq!(JobPool::stats().in_flight, 0);
+                })
+                .is_ok();
+            // SAFETY: ends the process, with nothing of its parent's.
+            unsafe { libc::_exit(i32::from(!good)) };
+        }
+        let (child, mut status) = (forked.unwrap(), 0);
+        // SAFETY: our child, and a place for its status.
+        assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+        assert_eq!(status, 0);
+        gate.open();
+        assert_eq!(other.block_on(PATIENCE).unwrap(), 1);
+    });
+}

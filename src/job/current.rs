@@ -121,8 +121,9 @@ impl CurrentJob {
     /// again if not. While pausing is blocked (`ASYNC_block_pause`, as OpenSSL does around its
     /// locks) it returns at once (H13): in a [`Job`](crate::Job) with an error; a job that C
     /// started is not told. So in a callback that libssl makes with the lock of a context's
-    /// sessions held, with an error in any job; and outside a job that has left another crate's coroutine,
-    /// that it was begun in.
+    /// sessions held, in the destructor of a thread-local where a job has ended the process, or on another
+    /// stack than the job's (of another crate's coroutine): with an error in any job, but for the last, which is
+    /// known of a [`Job`](crate::Job) only.
     ///
     /// If the caller breaks H1 and resumes on another thread, the process is aborted.
     ///

@@ -262,6 +262,7 @@ unsafe fn switch(local: &Local, record: NonNull<Header>) -> Switched {
         since.resumed();
     }
     header.notifier_taken.set(false);
+    local.sentinel.note_switch();
     // The queue of errors is the thread's: each side has its own.
     let owners = Errors::take();
     header.errors.take().put();

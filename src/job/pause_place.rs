@@ -1,5 +1,5 @@
 //! Whether a job may pause where it is: not while libssl holds the lock of a context's sessions (H13), nor
-//! where it is not on its stack any more.
+//! where it is not on its stack any more, nor where the process ends inside it (H11).
 //!
 //! libssl calls the callback for removed sessions while it changes a context's cache, with the lock
 //! held. A job that paused there would keep it: other threads' handshakes block for that long, and
@@ -8,16 +8,22 @@
 //! `ASYNC_block_pause`, and calls it elsewhere), so its functions are looked for on the stack.
 //!
 //! A job that was begun inside another crate's coroutine, and has yielded that, is still the one that
-//! OpenSSL takes for running. A pause would take the stack of whoever goes on for the job's.
+//! OpenSSL takes for running. A pause would take the stack of whoever goes on for the job's. Whose
+//! stack another one is cannot be seen, so a job pauses on its own only.
+//!
+//! `exit` destroys the thread-locals of the thread that calls it, on the stack that it is called on. A
+//! pause there would come back to who has references to them.
 
 use std::ffi::CStr;
 use std::ops::Range;
+use std::ptr;
 use std::sync::OnceLock;
 
 use crate::ffi;
 use crate::job::record::{Header, State};
 use crate::job::return_addresses::Code;
-use crate::job::thread_exit::{extent, for_each_frame};
+use crate::job::thread::with;
+use crate::job::thread_exit::{destroys_thread_locals, extent, for_each_frame};
 
 /// The functions that call back with the lock held.
 const NAMES: [&CStr; 3] = [
@@ -36,7 +42,12 @@ pub(crate) fn prepare() {
 pub(crate) fn may_pause_here(job: Option<&Header>) -> bool {
     // Nearly always the answer is yes, and this is quick.
     match job {
-        Some(job) if !holders().code.may_return_to(job.stack.get()) => true,
+        Some(job)
+            if with(|local| local.sentinel.none_was_called())
+                && !holders().code.may_return_to(job.stack.get()) =>
+        {
+            true
+        }
         _ => may_pause_by_frames(job),
     }
 }
@@ -44,16 +55,28 @@ pub(crate) fn may_pause_here(job: Option<&Header>) -> bool {
 /// It takes some microseconds.
 #[cold]
 fn may_pause_by_frames(job: Option<&Header>) -> bool {
-    let holders = holders();
+    let here = 0_u8;
     let stack = job.map(own_stack);
-    // In a coroutine that the job has begun, its stack is further out.
-    let (mut held, mut on_its_stack) = (false, stack.is_none());
-    for_each_frame(|function, frame| {
-        held = function != 0 && holders.functions.contains(&function);
-        on_its_stack |= stack.as_ref().is_some_and(|stack| stack.contains(&frame));
-        !held
+    if !stack
+        .as_ref()
+        .is_none_or(|stack| stack.contains(&(ptr::from_ref(&here) as usize)))
+    {
+        return false;
+    }
+    let holders = holders();
+    // A frame that the unwinder does not know hides those further out. (In a job that C has started it is
+    // not known where they end.)
+    let (mut blocks, mut seen_all) = (false, job.is_none());
+    for_each_frame(|function, end| {
+        blocks = holders.functions.contains(&function) || destroys_thread_locals(function);
+        if let (Some(job), Some(stack)) = (job, &stack) {
+            let on_it = stack.contains(&end) || end == stack.end;
+            seen_all |= on_it && job.stack.get().ends_at(end);
+            return !blocks && !seen_all;
+        }
+        !blocks
     });
-    on_its_stack && !held
+    seen_all && !blocks
 }
 
 /// What the running job's closure is on. Empty if there is none.

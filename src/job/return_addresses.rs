@@ -72,12 +72,11 @@ impl Extent {
 }
 
 /// So much of a stack, in bytes, is looked at together.
-#[cfg(target_arch = "x86_64")]
 const GROUP: usize = 64;
 
 /// The part of a stack that is inside a frame. It grows towards lower addresses.
 #[derive(Clone, Copy)]
-#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // Nothing is looked for there.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // All of it is looked at there.
 pub(super) struct Stretch {
     /// The end of the stack.
     inner: usize,
@@ -103,6 +102,11 @@ impl Stretch {
             },
             false => Stretch::EMPTY,
         }
+    }
+
+    /// Whether this, on the stack, is the end of the outermost of those frames, or of a frame further out.
+    pub(super) fn ends_at(self, end: usize) -> bool {
+        end.next_multiple_of(GROUP) >= self.outer
     }
 
     /// Whether a stack pointer is that of such a frame, or of the outer one.
@@ -131,15 +135,22 @@ fn stack_pointer() -> usize {
 /// # Safety
 ///
 /// An address of mapped memory, and a multiple of a word's size.
-#[cfg(target_arch = "x86_64")]
-unsafe fn read(slot: usize) -> usize {
-    let word: usize;
+pub(super) unsafe fn read(slot: usize) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let word: usize;
+        // SAFETY: the caller's.
+        unsafe {
+            std::arch::asm!("mov {}, [{}]", out(reg) word, in(reg) slot,
+                options(readonly, nostack, preserves_flags, pure));
+        }
+        word
+    }
+    #[cfg(not(target_arch = "x86_64"))]
     // SAFETY: the caller's.
     unsafe {
-        std::arch::asm!("mov {}, [{}]", out(reg) word, in(reg) slot,
-            options(readonly, nostack, preserves_flags, pure));
+        (slot as *const usize).read_volatile()
     }
-    word
 }
 
 impl Code {

@@ -26,6 +26,8 @@ pub(crate) struct Sentinel {
     /// Whether ours was registered after the last pause.
     covers: Cell<bool>,
     called: Cell<bool>,
+    /// Whether ours was the newest when a job went on last.
+    was_newest: Cell<bool>,
     registered: Cell<u32>,
 }
 
@@ -36,8 +38,28 @@ impl Sentinel {
             newest: Cell::new(0),
             covers: Cell::new(false),
             called: Cell::new(false),
+            was_newest: Cell::new(false),
             registered: Cell::new(0),
         }
+    }
+
+    /// A fibre goes on, or starts, on this thread.
+    #[inline]
+    pub(crate) fn note_switch(&self) {
+        self.was_newest.set(self.is_newest());
+    }
+
+    /// Whether no destructor of what was there before the running fibre went on has been called since.
+    /// It may be so where this says no. (One that was registered since and is called now would be ours to
+    /// see only by the stack; but nobody outside the fibre knows of what it destroys.)
+    #[inline]
+    pub(crate) fn none_was_called(&self) -> bool {
+        self.was_newest.get() && self.is_newest()
+    }
+
+    #[inline]
+    fn is_newest(&self) -> bool {
+        self.covers.get() && !self.called.get() && self.head() == self.newest.get()
     }
 
     /// A fibre has paused on this thread: it may refer to what has been registered so far.

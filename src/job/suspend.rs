@@ -33,8 +33,9 @@ pub enum SuspendError {
     NotInJob,
     /// Pausing is blocked here (`ASYNC_block_pause`), this thread unwinds from a panic, or libssl
     /// holds the lock of a context's sessions: in the callback for removed sessions, when one makes
-    /// room in the cache or has timed out. Or this is outside the job, which has left another crate's
-    /// coroutine, that it was begun in.
+    /// room in the cache or has timed out. Or this is not on the job's own stack: it has left another
+    /// crate's coroutine that it was begun in, or has begun one. Or the job has ended the process, and this is
+    /// the destructor of a thread-local.
     PauseBlocked,
     /// The job's owner has been dropped, or the future panicked: the job shall come to its end.
     Cancelled,

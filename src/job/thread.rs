@@ -99,6 +99,8 @@ pub(crate) struct Local {
     pub(crate) sentinel: Sentinel,
     /// [`forks`] when all this was last used.
     forks: Cell<u64>,
+    /// Since a fork inside a job, which has not ended yet: OpenSSL's pool is the parent's still.
+    cleans_up: Cell<bool>,
     /// Kept for their memory.
     scratch: Scratch,
 }
@@ -132,6 +134,7 @@ thread_local! {
             ending: Cell::new(false),
             sentinel: Sentinel::new(),
             forks: Cell::new(0),
+            cleans_up: Cell::new(false),
             scratch: Scratch {
                 fds: Cell::new(Vec::new()),
                 polls: Cell::new(Vec::new()),
@@ -204,7 +207,7 @@ impl Local {
     /// Before this thread's first job.
     #[inline]
     pub(crate) fn prepare(&self) {
-        if !self.initialized.get() || self.forks.get() != forks() {
+        if !self.initialized.get() || self.forks.get() != forks() || self.cleans_up.get() {
             self.prepare_first();
         }
     }
@@ -218,6 +221,7 @@ impl Local {
         pause_place::prepare();
         ThreadToken::watch_forks();
         self.note_fork();
+        self.clean_up();
         self.note_end();
     }
 
@@ -249,7 +253,9 @@ impl Local {
         if self.forks.replace(forks()) == forks() {
             return;
         }
-        self.in_flight.set(0);
+        // Forked inside a job, that is the child's: it goes on here.
+        self.in_flight
+            .set(usize::from(self.current.get().is_some()));
         self.granted.set(0);
         // Jobs that are never finished, and other tasks' wakers.
         std::mem::forget(self.queue.take());
@@ -258,15 +264,22 @@ impl Local {
         self.kept.note_fork();
         self.watched.take();
         self.blocking.set(0);
-        if self.initialized.get() && !in_job() {
-            // OpenSSL's own pool counts the parent's, too.
-            // SAFETY: no job is running; those in flight here are the parent's, and never resumed.
-            // What they use is not in the pool, and stays. After the clean-up the thread has none.
-            unsafe {
-                ffi::ASYNC_cleanup_thread();
-                if let Some(max) = self.settings.get().max_jobs {
-                    ffi::ASYNC_init_thread(max, 0);
-                }
+        self.cleans_up.set(self.initialized.get());
+        self.clean_up();
+    }
+
+    /// OpenSSL's own pool counts the parent's, too.
+    fn clean_up(&self) {
+        if !self.cleans_up.get() || in_job() {
+            return;
+        }
+        self.cleans_up.set(false);
+        // SAFETY: no job is running; those in flight here are the parent's, and never resumed.
+        // What they use is not in the pool, and stays. After the clean-up the thread has none.
+        unsafe {
+            ffi::ASYNC_cleanup_thread();
+            if let Some(max) = self.settings.get().max_jobs {
+                ffi::ASYNC_init_thread(max, 0);
             }
         }
     }

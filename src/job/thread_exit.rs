@@ -14,6 +14,7 @@ use std::thread;
 use libc::{c_int, c_void};
 
 use crate::job::destructors::{List, Probe};
+use crate::job::return_addresses::read;
 
 #[repr(C)]
 struct UnwindContext {
@@ -43,13 +44,34 @@ pub(crate) fn may_resume_here() -> bool {
         return false;
     };
     let (mut ends, mut reached_the_bottom) = (false, false);
-    for_each_frame(|function, _| {
+    // The end of the stack that the outermost frame has, if that is of a function that is not known.
+    let mut unknown = None;
+    for_each_frame(|function, end| {
         ends = function != 0 && landmarks.runners.contains(&function);
         // One that is not known is no bottom, not even where that of main is not.
         reached_the_bottom |= function != 0 && landmarks.bottoms.contains(&function);
+        unknown = (function == 0).then_some(end);
         !ends
     });
-    reached_the_bottom && !ends
+    !ends && (reached_the_bottom || unknown.is_some_and(|end| landmarks.is_of_main(end)))
+}
+
+/// Whether a function is one of those that destroy thread-locals: `exit` calls them on a fibre's stack,
+/// if that is where it is called.
+pub(super) fn destroys_thread_locals(function: usize) -> bool {
+    let runs = |landmarks: &Landmarks| landmarks.runners.contains(&function);
+    function != 0 && (function == exit() || Landmarks::known().is_some_and(runs))
+}
+
+fn exit() -> usize {
+    static EXIT: OnceLock<usize> = OnceLock::new();
+    // SAFETY: looks a symbol up; the name ends with a nul.
+    let look_up = || unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"exit".as_ptr()) as usize };
+    *EXIT.get_or_init(|| match look_up() {
+        // Where it is linked in.
+        0 => libc::exit as *const () as usize,
+        exit => exit,
+    })
 }
 
 /// Whether [`may_resume_here`] has what it needs. Asked before a process's first job, when there are
@@ -70,6 +92,8 @@ struct Landmarks {
     runners: [usize; 2],
     /// Where the stacks of threads begin; and that of the main thread, 0 if that is not known.
     bottoms: [usize; 2],
+    /// Where the main thread's stack ends, 0 if that is not known.
+    end_of_main: usize,
     destructors: Option<List>,
 }
 
@@ -81,6 +105,34 @@ impl Landmarks {
         KNOWN
             .get()
             .or_else(|| Landmarks::find().map(|found| KNOWN.get_or_init(|| found)))
+    }
+
+    /// Whether a function that the unwinder does not know, and whose frame has its inner end there, is `main`:
+    /// rustc's is not known where a panic aborts. It is if what calls it is right outside.
+    fn is_of_main(&self, frame: usize) -> bool {
+        /// Those of `main` and of the C library's function between, in bytes.
+        const FRAMES: usize = 80 * size_of::<usize>();
+        /// From there to the end of the stack, likewise.
+        const BEYOND: usize = 4096;
+        let near = frame..frame.saturating_add(BEYOND);
+        if self.bottoms[1] == 0
+            || !near.contains(&self.end_of_main)
+            || frame % size_of::<usize>() != 0
+        {
+            return false;
+        }
+        let end = self.end_of_main.min(frame + FRAMES);
+        for slot in (frame..end - end % size_of::<usize>()).step_by(size_of::<usize>()) {
+            // SAFETY: the stack of the main thread is mapped to its end.
+            let caller = enclosing_function(unsafe { read(slot) }.wrapping_sub(1));
+            if destroys_thread_locals(caller) {
+                return false;
+            }
+            if caller == self.bottoms[1] {
+                return true;
+            }
+        }
+        false
     }
 
     /// Has a thread look at its stack while it runs and twice while it ends. The outermost function
@@ -118,6 +170,7 @@ impl Landmarks {
         };
         let of_keys = told.recv().ok().and_then(outermost);
         Some(Landmarks {
+            end_of_main: end_of_main(),
             runners: [outermost(ending)?, of_keys.unwrap_or(0)],
             bottoms: [*running.last()?, bottom_of_main()],
             destructors,
@@ -168,6 +221,20 @@ fn bottom_of_main() -> usize {
     unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__libc_start_main".as_ptr()) as usize }
 }
 
+/// glibc's note of it.
+fn end_of_main() -> usize {
+    // SAFETY: looks a symbol up; the name ends with a nul.
+    let noted = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__libc_stack_end".as_ptr()) };
+    // SAFETY: a pointer that it has set before `main`, if it is there.
+    unsafe { noted.cast::<usize>().as_ref() }.map_or(0, |end| *end)
+}
+
+/// 0 if the unwinder does not know it.
+fn enclosing_function(instruction: usize) -> usize {
+    // SAFETY: looks an address up, which may be any.
+    unsafe { _Unwind_FindEnclosingFunction(instruction as *mut c_void) as usize }
+}
+
 /// The functions on this stack that are known, innermost first.
 #[inline(never)]
 fn functions() -> Vec<usize> {
@@ -190,13 +257,10 @@ pub(super) fn for_each_frame<F: FnMut(usize, usize) -> bool>(mut look: F) {
     ) -> c_int {
         // SAFETY: passed below, where it is not touched meanwhile.
         let look = unsafe { &mut *look.cast::<F>() };
-        // SAFETY: a context that the unwinder has just made. The address returned to is behind the
-        // call, which may be its function's last instruction.
-        let function = unsafe {
-            _Unwind_FindEnclosingFunction(_Unwind_GetIP(context).wrapping_sub(1) as *mut c_void)
-        };
-        // SAFETY: likewise.
-        match look(function as usize, unsafe { _Unwind_GetCFA(context) }) {
+        // SAFETY: a context that the unwinder has just made.
+        let (returns_to, end) = unsafe { (_Unwind_GetIP(context), _Unwind_GetCFA(context)) };
+        // That is behind the call, which may be its function's last instruction.
+        match look(enclosing_function(returns_to.wrapping_sub(1)), end) {
             true => GO_ON,
             false => STOP,
         }
@@ -209,10 +273,7 @@ pub(super) fn for_each_frame<F: FnMut(usize, usize) -> bool>(mut look: F) {
 /// Where a function's instructions are, from its address; `None` if the unwinder does not know it.
 pub(super) fn extent(function: usize) -> Option<Range<usize>> {
     // The unwinder takes what it is asked for as a return address, and looks before that.
-    // SAFETY: looks an address up, which may be any.
-    let is_in = |address: usize| unsafe {
-        _Unwind_FindEnclosingFunction((address + 1) as *mut c_void) as usize == function
-    };
+    let is_in = |address: usize| enclosing_function(address + 1) == function;
     if !is_in(function) {
         return None;
     }

@@ -1,9 +1,9 @@
 //! Inside another crate's coroutine that a job has begun, and outside a job that has left one that it was
-//! begun in: the thread's own stack is not to be taken for the job's.
+//! begun in: other stacks are not to be taken for the job's.
 
 use std::cell::Cell;
 use std::future::{pending, Future};
-use std::task::Context;
+use std::task::{Context, Poll};
 
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use openssl_async_jobs::{suspend, CurrentJob, Error, Job, SuspendError};
@@ -81,30 +81,49 @@ fn suspend_in_a_coroutine_outside_a_left_job_is_refused() {
     );
 }
 
+/// Its frames are linked, so that an unwinder finds the job's stack; but the thread uses the other one.
 #[test]
-fn suspend_in_a_coroutine_that_the_job_has_begun_waits() {
-    let job = Job::new(|| {
-        let mut sums = Coroutine::new(|yielder: &Yielder<u32, u32>, first| {
-            let (mut input, mut sum) = (first, 0);
-            while input > 0 {
-                let turn = suspend(async move {
-                    tokio::task::yield_now().await;
-                    input
-                });
-                sum += turn.unwrap_or(100);
-                input = yielder.suspend(sum);
-            }
-            sum
+fn suspend_on_the_stack_of_who_resumed_the_coroutine_is_refused() {
+    let test = "in_coroutines::suspend_on_the_stack_of_who_resumed_the_coroutine_is_refused";
+    in_a_process_of_its_own(test, || {
+        let mut coroutine = Coroutine::new(|yielder: &Yielder<(), ()>, ()| {
+            YIELDER.set(yielder);
+            let mut job = Box::pin(Job::new(|| {
+                // SAFETY: the running coroutine's.
+                let yielder = unsafe { &*YIELDER.get() };
+                yielder.on_parent_stack(|| suspend(pending::<()>()))
+            }));
+            let waker = quiet_waker();
+            job.as_mut().poll(&mut Context::from_waker(&waker))
         });
-        for input in 1..=3 {
-            assert!(matches!(sums.resume(input), CoroutineResult::Yield(_)));
-        }
-        sums.resume(0).as_return()
+        let polled = match coroutine.resume(()) {
+            CoroutineResult::Return(polled) => polled,
+            CoroutineResult::Yield(()) => unreachable!("it yields nothing"),
+        };
+        let refused = match openssl_async_jobs::is_capable() {
+            true => SuspendError::PauseBlocked,
+            false => SuspendError::NotInJob,
+        };
+        assert_eq!(polled, Poll::Ready(Err(refused)));
     });
-    let expected = if openssl_async_jobs::is_capable() {
-        6
-    } else {
-        300
-    };
-    assert_eq!(job.block_on(None).unwrap(), Some(expected));
+}
+
+/// As whose stack it is cannot be seen.
+#[test]
+fn suspend_in_a_coroutine_that_the_job_has_begun_is_refused() {
+    let job = Job::new(|| {
+        let mut coroutine = Coroutine::new(|_: &Yielder<(), ()>, ()| {
+            let pauses = CurrentJob::get().map(|job| job.pause());
+            (suspend(pending::<()>()), pauses)
+        });
+        let answers = coroutine.resume(()).as_return().unwrap();
+        // The job itself may.
+        (answers, suspend(async { 1 }))
+    });
+    let ((suspended, paused), after) = job.block_on(None).unwrap();
+    if openssl_async_jobs::is_capable() {
+        assert_eq!(suspended, Err(SuspendError::PauseBlocked));
+        assert!(matches!(paused, Some(Err(Error::PauseBlocked))));
+        assert_eq!(after, Ok(1));
+    }
 }

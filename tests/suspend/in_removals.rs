@@ -11,7 +11,8 @@ use openssl::ssl::{SslContext, SslContextBuilder, SslOptions, SslSessionCacheMod
 use openssl_async_jobs::{suspend, CurrentJob, Error, SuspendError};
 
 /// What was answered in the callback.
-type Answers = Arc<Mutex<Vec<(Result<(), SuspendError>, Option<Error>)>>>;
+type Answer = (Result<(), SuspendError>, Option<Error>);
+type Answers = Arc<Mutex<Vec<Answer>>>;
 
 /// Not ready at first.
 fn next_poll() -> impl std::future::Future<Output = ()> {
@@ -79,6 +80,56 @@ fn a_session_that_makes_room_for_another_pauses_nothing() {
         assert_eq!(handshake_in_a_job(&server), 0);
     }
     assert_blocked(&answers);
+}
+
+/// A function that the unwinder does not know, as of C that is compiled without its tables.
+#[cfg(target_arch = "x86_64")]
+mod unknown {
+    std::arch::global_asm!(
+        "openssl_async_jobs_tests_calls:",
+        "sub rsp, 8",
+        "call rdi",
+        "add rsp, 8",
+        "ret",
+    );
+
+    extern "C" {
+        fn openssl_async_jobs_tests_calls(function: extern "C" fn());
+    }
+
+    pub fn calls(function: extern "C" fn()) {
+        // SAFETY: calls what it is given, as any C function does.
+        unsafe { openssl_async_jobs_tests_calls(function) };
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_session_whose_callback_is_called_through_what_the_unwinder_does_not_know_pauses_nothing() {
+    use std::cell::RefCell;
+
+    thread_local! {
+        static ANSWERS: RefCell<Vec<Answer>> = const { RefCell::new(Vec::new()) };
+    }
+    extern "C" fn pauses() {
+        let answers = (
+            suspend(next_poll()),
+            CurrentJob::get().unwrap().pause().err(),
+        );
+        ANSWERS.with_borrow_mut(|all| all.push(answers));
+    }
+    let (server, _) = server(|ctx| {
+        ctx.set_session_cache_size(1);
+        ctx.set_remove_session_callback(|_, _| {
+            if CurrentJob::get().is_some() {
+                unknown::calls(pauses);
+            }
+        });
+    });
+    for _ in 0..3 {
+        assert_eq!(handshake_in_a_job(&server), 0);
+    }
+    assert_blocked(&Answers::new(Mutex::new(ANSWERS.take())));
 }
 
 #[test]

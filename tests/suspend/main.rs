@@ -4,6 +4,7 @@
 mod common;
 mod in_callbacks;
 mod in_coroutines;
+mod in_exits;
 mod in_extension_callbacks;
 mod in_removals;
 mod in_secret_callbacks;

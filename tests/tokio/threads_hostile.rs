@@ -91,6 +91,14 @@ fn panics_of_all_kinds_kill_no_thread_and_are_counted() {
         let t = threads(1);
         let bad = Waker::from(Arc::new(PanicsWaker));
         let mut cx = Context::from_waker(&bad);
+        // The thread is busy until all of these have begun.
+        let quiet = quiet_waker();
+        let mut noop = Context::from_waker(&quiet);
+        let (open, opened) = mpsc::channel::<()>();
+        let mut e = Box::pin(t.run(move || {
+            let _ = opened.recv();
+        }));
+        assert!(e.as_mut().poll(&mut noop).is_pending());
         // The caller's waker.
         let mut a = Box::pin(t.run(|| 1));
         assert!(a.as_mut().poll(&mut cx).is_pending());
@@ -101,20 +109,15 @@ fn panics_of_all_kinds_kill_no_thread_and_are_counted() {
         // Closures, dropped before they begin.
         let held = PanicsInDrop;
         let mut d = Box::pin(t.run(move || drop(held)));
-        let quiet = quiet_waker();
-        let mut noop = Context::from_waker(&quiet);
-        let (open, opened) = mpsc::channel::<()>();
-        let mut e = Box::pin(t.run(move || {
-            let _ = opened.recv();
-        }));
-        assert!(e.as_mut().poll(&mut noop).is_pending());
         assert!(d.as_mut().poll(&mut noop).is_pending());
         drop(d);
         drop(open);
         // Outputs that nobody takes.
         for _ in 0..100 {
             let mut f = Box::pin(t.run(|| PanicsInDrop));
-            assert!(f.as_mut().poll(&mut noop).is_pending());
+            // The thread may be faster.
+            let taken = std::panic::AssertUnwindSafe(|| drop(f.as_mut().poll(&mut noop)));
+            let _ = std::panic::catch_unwind(taken);
             let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(f)));
         }
         // Futures that a job waits for: their poll, and their drop.
@@ -392,5 +395,81 @@ fn threads_that_come_and_go_leave_nothing() {
         assert_eq!((count("fd"), count("task")), before);
         let more = resident().saturating_sub(memory);
         assert!(more < 500, "{more} pages");
+    });
+}
+
+/// So often a panic's payload panics when it is dropped.
+struct Bomb(u32);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if self.0 > 0 {
+            std::panic::panic_any(Bomb(self.0 - 1));
+        }
+    }
+}
+
+#[test]
+fn whatever_a_waker_panics_with_the_thread_goes_on() {
+    struct Bad(u32);
+    impl Wake for Bad {
+        fn wake(self: Arc<Self>) {
+            std::panic::panic_any(Bomb(self.0));
+        }
+    }
+    for bombs in [0, 1, 2, 3, 20] {
+        on_a_thread(move || {
+            let t = threads(1);
+            let (open, opened) = mpsc::channel::<()>();
+            let mut run = Box::pin(t.run(move || opened.recv().is_ok()));
+            let waker = Waker::from(Arc::new(Bad(bombs)));
+            let polled = run.as_mut().poll(&mut Context::from_waker(&waker));
+            assert!(polled.is_pending());
+            open.send(()).unwrap();
+            assert_eq!(on_many_threads(t.run(|| 7)), 7);
+            assert!(on_many_threads(run));
+            t.join().unwrap();
+        });
+    }
+}
+
+#[test]
+fn where_a_thread_dies_of_a_task_of_somebodys_the_others_have_its_work() {
+    on_a_thread(|| {
+        let t = threads(2);
+        // tokio drops what the task panicked with, and nobody catches that.
+        thread_local!(static ALIVE: RefCell<Option<mpsc::Sender<()>>> = const { RefCell::new(None) });
+        let (alive, is_alive) = mpsc::channel();
+        on_many_threads(t.run(move || {
+            ALIVE.set(Some(alive));
+            drop(tokio::task::spawn_local(async {
+                std::panic::panic_any(Bomb(3))
+            }));
+        }));
+        assert!(is_alive.recv().is_err());
+        for n in 0..4 {
+            assert_eq!(on_many_threads(t.run(move || n)), n);
+        }
+        on_many_threads(t.stats());
+        assert!(t.join().is_err());
+    });
+}
+
+/// What guards it has left out of order, its runtime panics over.
+#[test]
+fn a_thread_whose_runtime_panics_at_the_end_waits_for_no_blocking_call() {
+    on_a_thread(|| {
+        let t = JobThreads::builder()
+            .threads(1)
+            .drain_timeout(Duration::ZERO)
+            .build()
+            .unwrap();
+        let (open, opened) = mpsc::channel::<()>();
+        on_many_threads(t.run(move || {
+            tokio::task::spawn_blocking(move || opened.recv());
+            std::mem::forget(tokio::runtime::Handle::current().enter());
+        }));
+        assert!(t.join().is_err());
+        drop(open);
     });
 }

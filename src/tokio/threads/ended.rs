@@ -6,18 +6,19 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle, ThreadId};
 
 use crate::job::count_forks;
+use crate::tokio::threads::worker::End;
 
 /// The threads, which go on by themselves if nobody joins them.
 pub(super) struct Ended {
     /// Empty when one has waited for them. Locked meanwhile: others wait for that.
-    handles: Mutex<Vec<JoinHandle<()>>>,
+    handles: Mutex<Vec<JoinHandle<End>>>,
     threads: Vec<ThreadId>,
     /// Those of their process: the child of a fork has none of them (H14).
     forks: u64,
 }
 
 impl Ended {
-    pub(super) fn new(handles: Vec<JoinHandle<()>>) -> Ended {
+    pub(super) fn new(handles: Vec<JoinHandle<End>>) -> Ended {
         Ended {
             threads: handles.iter().map(|handle| handle.thread().id()).collect(),
             handles: Mutex::new(handles),
@@ -25,7 +26,8 @@ impl Ended {
         }
     }
 
-    fn are_here(&self) -> bool {
+    /// False in the child of a fork.
+    pub(super) fn are_here(&self) -> bool {
         self.forks == count_forks()
     }
 
@@ -45,9 +47,12 @@ impl Ended {
         }
         let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
         let ended: Vec<_> = handles.drain(..).map(JoinHandle::join).collect();
-        match ended.into_iter().all(|ended| ended.is_ok()) {
-            true => Ok(()),
-            false => Err(io::Error::other("a job thread has panicked")),
+        let ended = ended
+            .into_iter()
+            .map(|end| end.unwrap_or_else(End::from_panic));
+        match ended.filter(|end| matches!(end, End::Panicked)).count() {
+            0 => Ok(()),
+            _ => Err(io::Error::other("a job thread has panicked")),
         }
     }
 }

@@ -80,7 +80,7 @@ impl Operation {
     fn begin(threads: &JobThreads) -> Operation {
         let shared = Arc::clone(&threads.shared);
         let all = shared.workers.iter().enumerate();
-        let idlest = all.min_by_key(|(_, worker)| worker.operations());
+        let idlest = all.min_by_key(|(_, worker)| (!worker.is_alive(), worker.operations()));
         let worker = idlest.map_or(0, |(worker, _)| worker);
         let operation = Operation { shared, worker };
         operation.counted(|operations| operations.fetch_add(1, Ordering::Relaxed));
@@ -239,7 +239,7 @@ impl JobThreads {
     }
 
     /// What the jobs of these threads have done so far, all together. (`leaked` is of the whole
-    /// process, as in [`JobStats`].)
+    /// process, as in [`JobStats`]. A thread that is gone is left out.)
     ///
     /// ```
     /// # use openssl_async_jobs::{tokio::JobThreads, Error};
@@ -253,13 +253,15 @@ impl JobThreads {
     /// ```
     pub async fn stats(&self) -> JobStats {
         let mut all = JobStats::default();
-        for worker in &self.shared.workers {
+        for worker in 0..self.shared.workers.len() {
             let (tell, told) = oneshot::channel();
-            worker.call(move || {
+            self.call(worker, move || {
                 // It may have been given up meanwhile.
                 let _ = tell.send(JobPool::stats());
             });
-            all.add(&told.await.expect("a job thread has panicked"));
+            if let Ok(stats) = told.await {
+                all.add(&stats);
+            }
         }
         all
     }
@@ -311,12 +313,19 @@ impl JobThreads {
         let worker = operation.worker;
         let caller = trace::Caller::current();
         let (begin, pinned) = pin(move || caller.instrument(make()), operation);
-        self.shared.workers[worker].call(|| {
+        self.call(worker, || {
             if let Some(task) = begin() {
                 spawn_local(task);
             }
         });
         pinned
+    }
+
+    /// Has it called on a thread, if that is there.
+    fn call(&self, worker: usize, task: impl FnOnce() + Send + 'static) {
+        if self.shared.ended.are_here() {
+            self.shared.workers[worker].call(task);
+        }
     }
 }
 

@@ -22,7 +22,9 @@ impl<T> Future for Pinned<T> {
             Ok(Ok(output)) => Poll::Ready(output),
             // Its panic is the caller's (H10).
             Ok(Err(payload)) => resume_unwind(payload),
-            Err(_) => panic!("a job thread has panicked"),
+            Err(_) => panic!(
+                "a job thread is gone: it has panicked, or is of the process that this one is forked from"
+            ),
         }
     }
 }
@@ -115,11 +117,11 @@ impl<F: Future, H> Future for Task<F, H> {
     }
 }
 
-/// If nobody is there to take it, it is dropped here.
+/// If nobody is there to take it, it is dropped here. Whoever is has a waker, which is somebody's code.
 fn give<T>(tell: oneshot::Sender<thread::Result<T>>, output: thread::Result<T>) {
-    match tell.send(output) {
+    quietly(|| match tell.send(output) {
         Ok(()) => {}
-        Err(Ok(output)) => quietly(|| drop(output)),
+        Err(Ok(output)) => drop(output),
         Err(Err(payload)) => forget_panic(payload),
-    }
+    });
 }

@@ -1,8 +1,10 @@
 //! A job thread: a runtime with a queue of tasks that are made, polled and dropped here, and who looks
 //! after what was cancelled (H1, H3, H11).
 
+use std::cell::OnceCell;
 use std::future::{poll_fn, Future};
 use std::io;
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{sync_channel, SyncSender};
@@ -16,10 +18,24 @@ use tokio::task::LocalSet;
 use tokio::time::timeout;
 
 use crate::job::{JobPool, JobPoolBuilder};
-use crate::panics::quietly;
+use crate::panics::{forget_panic, quietly, Payload};
 
 /// What a thread is given to do: it makes a future there.
 type Task = Box<dyn FnOnce() + Send>;
+
+/// How a job thread has ended.
+pub(super) enum End {
+    Good,
+    /// Somebody's code has panicked where tokio does not catch it.
+    Panicked,
+}
+
+impl End {
+    pub(super) fn from_panic(payload: Payload) -> End {
+        forget_panic(payload);
+        End::Panicked
+    }
+}
 
 /// A job thread, as its handles have it: it ends when this is dropped.
 pub(super) struct Worker {
@@ -33,15 +49,14 @@ impl Worker {
     pub(super) fn start(
         jobs: JobPoolBuilder,
         drain_timeout: Duration,
-    ) -> io::Result<(Worker, JoinHandle<()>)> {
+    ) -> io::Result<(Worker, JoinHandle<End>)> {
         let (tasks, queue) = unbounded_channel();
         let (tell, told) = sync_channel(1);
         let thread = Builder::new()
             .name("openssl-async-jobs".to_owned())
-            .spawn(move || {
-                if let Some(runtime) = make_runtime(&tell) {
-                    run(runtime, queue, jobs, drain_timeout);
-                }
+            .spawn(move || match make_runtime(&tell) {
+                Some(runtime) => run(runtime, queue, jobs, drain_timeout),
+                None => End::Good,
             })?;
         let started = told.recv().unwrap_or_else(|_| {
             let died = "a job thread ended before it began";
@@ -57,7 +72,12 @@ impl Worker {
         self.operations.load(Ordering::Relaxed)
     }
 
-    /// Has it called on the thread. Not if that is gone, which takes a panic of the runtime.
+    /// Not if its runtime has panicked.
+    pub(super) fn is_alive(&self) -> bool {
+        !self.tasks.is_closed()
+    }
+
+    /// Has it called on the thread, if that is alive.
     pub(super) fn call(&self, task: impl FnOnce() + Send + 'static) {
         if self.tasks.send(Box::new(task)).is_err() {
             quietly(|| log::error!("a job thread has panicked"));
@@ -80,12 +100,15 @@ fn make_runtime(tell: &SyncSender<io::Result<()>>) -> Option<Runtime> {
 /// Until the last handle is gone, and then until what was cancelled has ended, or its time has.
 fn run(
     runtime: Runtime,
-    mut queue: UnboundedReceiver<Task>,
+    queue: UnboundedReceiver<Task>,
     jobs: JobPoolBuilder,
     drain_timeout: Duration,
-) {
+) -> End {
     let local = LocalSet::new();
-    let left = local.block_on(&runtime, async {
+    let begun = OnceCell::new();
+    // It owns the queue: should this panic, nothing is put into that any more.
+    let work = async {
+        let mut queue = queue;
         // Its sizes were checked; should OpenSSL have no memory for it, it makes one with the first job.
         if let Err(e) = jobs.init() {
             quietly(|| log::warn!("a job thread has a pool without a limit: {e}"));
@@ -99,11 +122,12 @@ fn run(
             Poll::Ready(())
         })
         .await;
-        let left = Left::new(drain_timeout);
+        let left = begun.get_or_init(|| Left::new(drain_timeout));
         // Devices may be tasks of this thread.
         let _ = timeout(left.now(), JobPool::reap_all()).await;
-        left
-    });
+    };
+    let worked = catch_unwind(AssertUnwindSafe(|| local.block_on(&runtime, work)));
+    let left = begun.get_or_init(|| Left::new(drain_timeout));
     {
         // What is dropped, and jobs that go on to their end, may look for their runtime.
         let _entered = runtime.enter();
@@ -115,7 +139,11 @@ fn run(
         }
     }
     // What it does on blocking threads has no end that is known.
-    runtime.shutdown_timeout(left.now());
+    quietly(|| runtime.shutdown_timeout(left.now()));
+    match worked {
+        Ok(()) => End::Good,
+        Err(payload) => End::from_panic(payload),
+    }
 }
 
 /// What is left of a time.
