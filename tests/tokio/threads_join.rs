@@ -244,21 +244,23 @@ fn threads_that_were_never_used_end() {
     });
 }
 
-/// As an async function is told to do; here one on a job thread, whose runtime has that blocking thread.
+/// As an async function is told to do; here one on a job thread, whose runtime has that blocking thread, and
+/// waits for it.
 #[test]
-fn a_join_on_a_blocking_thread_of_a_job_threads_runtime_ends() {
+fn nor_can_a_blocking_thread_of_its_runtime() {
     let (tell, told) = std::sync::mpsc::channel();
     on_a_thread(move || {
-        let threads = one_thread(Duration::ZERO);
+        let threads = one_thread(Duration::MAX);
         let inner = threads.clone();
         on_many_threads(threads.run(move || {
             let join = async move {
-                spawn_blocking(move || tell.send(inner.join().is_ok()).unwrap());
+                spawn_blocking(move || tell.send(inner.join()).unwrap());
             };
             suspend(join).unwrap();
         }));
-        drop(threads);
-        assert!(told.recv().unwrap());
+        let refused = told.recv().unwrap().unwrap_err();
+        assert!(matches!(&refused, Error::Io(e) if e.kind() == ErrorKind::Deadlock));
+        threads.join().unwrap();
     });
 }
 

@@ -1,5 +1,6 @@
 //! The end of job threads, for who waits for it.
 
+use std::cell::Cell;
 use std::io::{self, ErrorKind};
 use std::mem;
 use std::sync::{Mutex, PoisonError};
@@ -7,6 +8,16 @@ use std::thread::{self, JoinHandle, ThreadId};
 
 use crate::job::count_forks;
 use crate::tokio::threads::worker::End;
+
+thread_local! {
+    /// Whose runtime this thread is of, if it is a blocking thread of a job thread's.
+    static JOB_THREAD: Cell<Option<ThreadId>> = const { Cell::new(None) };
+}
+
+/// Notes that this thread is one that the job thread waits for at its end.
+pub(super) fn is_waited_for_by(job_thread: ThreadId) {
+    JOB_THREAD.set(Some(job_thread));
+}
 
 /// The threads, which go on by themselves if nobody joins them.
 pub(super) struct Ended {
@@ -39,10 +50,12 @@ impl Ended {
                 "job threads of the process that this one is forked from: it has none of them",
             ));
         }
-        if self.threads.contains(&thread::current().id()) {
+        let own = JOB_THREAD.get().unwrap_or_else(|| thread::current().id());
+        if self.threads.contains(&own) {
             return Err(io::Error::new(
                 ErrorKind::Deadlock,
-                "a job thread cannot wait for its own end: join job threads on another one",
+                "neither a job thread nor a blocking thread of its runtime can wait for its end: join job \
+                 threads elsewhere",
             ));
         }
         let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);

@@ -280,7 +280,8 @@ impl JobThreads {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] on one of the threads themselves ([`Deadlock`](std::io::ErrorKind::Deadlock)), and in
+    /// [`Error::Io`] on one of the threads themselves, and on one that their runtimes have for
+    /// `spawn_blocking` ([`Deadlock`](std::io::ErrorKind::Deadlock)), and in
     /// the child of a fork, which has none of them ([`NotFound`](std::io::ErrorKind::NotFound)). The
     /// handle is given up all the same.
     ///

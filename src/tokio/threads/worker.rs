@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{sync_channel, SyncSender};
 use std::task::{ready, Poll};
-use std::thread::{Builder, JoinHandle};
+use std::thread::{self, Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{self, Runtime};
@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 use crate::job::{JobPool, JobPoolBuilder};
 use crate::panics::{forget_panic, quietly, Payload};
+use crate::tokio::threads::ended::is_waited_for_by;
 
 /// What a thread is given to do: it makes a future there.
 type Task = Box<dyn FnOnce() + Send>;
@@ -87,7 +88,11 @@ impl Worker {
 
 /// On its thread, which drops it, too: that blocks, so a task of another runtime may not.
 fn make_runtime(tell: &SyncSender<io::Result<()>>) -> Option<Runtime> {
-    let made = runtime::Builder::new_current_thread().enable_all().build();
+    let here = thread::current().id();
+    let made = runtime::Builder::new_current_thread()
+        .enable_all()
+        .on_thread_start(move || is_waited_for_by(here))
+        .build();
     let (runtime, result) = match made {
         Ok(runtime) => (Some(runtime), Ok(())),
         Err(e) => (None, Err(e)),
