@@ -356,3 +356,65 @@ fn a_fork_inside_a_job_leaves_the_child_its_jobs() {
         assert_eq!(other.block_on(PATIENCE).unwrap(), 1);
     });
 }
+
+#[test]
+fn a_job_that_has_forked_and_is_dropped_paused_in_the_child_takes_no_place_there() {
+    let test = "a_job_that_has_forked_and_is_dropped_paused_in_the_child_takes_no_place_there";
+    in_a_process_of_its_own(test, || {
+        JobPool::builder().max_jobs(1).init().unwrap();
+        let parent = std::process::id();
+        let mut forks = Job::new(move || {
+            // SAFETY: as in `fork_beside`.
+            let pid = unsafe { libc::fork() };
+            if pid == 0 {
+                JobPool::stats();
+                let _ = suspend(std::future::pending::<()>());
+            }
+            pid
+        });
+        let polled = catch_unwind(AssertUnwindSafe(|| poll(&mut forks)));
+        if std::process::id() != parent {
+            // SAFETY: a timer of this process.
+            unsafe { libc::alarm(60) };
+            let good = polled.is_ok_and(|polled| polled.is_pending());
+            drop(forks);
+            let next = catch_unwind(|| Job::new(|| 1).block_on(PATIENCE).is_ok_and(|one| one == 1));
+            let good = good && next.unwrap_or(false) && JobPool::stats().in_flight == 0;
+            // SAFETY: ends the process, with nothing of its parent's.
+            unsafe { libc::_exit(i32::from(!good)) };
+        }
+        let Poll::Ready(child) = polled.unwrap() else {
+            panic!("the parent's job waits for nothing");
+        };
+        let mut status = 0;
+        // SAFETY: our child, and a place for its status.
+        assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+        assert_eq!(status, 0);
+    });
+}
+
+#[test]
+fn a_pool_that_the_child_makes_keeps_its_size() {
+    in_a_process_of_its_own("a_pool_that_the_child_makes_keeps_its_size", || {
+        // So that forks are counted.
+        assert_eq!(Job::new(|| 1).block_on(PATIENCE).unwrap(), 1);
+        assert_works_in_a_child(|| {
+            let test = || {
+                JobPool::builder()
+                    .max_jobs(1)
+                    .preallocate(1)
+                    .init()
+                    .unwrap();
+                let (one, two) = (WaitContext::new(), WaitContext::new());
+                let pauses = || drop(CurrentJob::get().unwrap().pause());
+                let mut first = RawJob::new(&one, pauses);
+                assert_eq!(first.run(), Outcome::Paused);
+                let mut second = RawJob::new(&two, || ());
+                assert_eq!(second.run(), Outcome::NoJobs);
+                assert_eq!(first.run(), Outcome::Finished);
+                assert_eq!(second.run(), Outcome::Finished);
+            };
+            thread::spawn(test).join().unwrap();
+        });
+    });
+}

@@ -23,7 +23,11 @@ const ENDS: [(&str, fn()); 2] = [
     ("main_exits", || std::process::exit(0)),
 ];
 
-const JOBS: [(&str, fn()); 5] = [
+const JOBS: [(&str, fn()); 6] = [
+    (
+        "with_a_job_that_a_destructor_polls_as_if_main_did",
+        as_if_main_did,
+    ),
     ("with_suspended_jobs_in_a_thread_local", suspended),
     ("with_an_engines_jobs_in_a_thread_local", || {
         for tells in Tells::ALL {
@@ -48,6 +52,58 @@ const JOBS: [(&str, fn()); 5] = [
     }),
     ("while_an_engine_completes_jobs", completing),
 ];
+
+/// Through a function that the unwinder does not know, as it may not know `main`, with what is found
+/// outside of that on the stack: the job is not resumed.
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+fn as_if_main_did() {
+    use common::unknown;
+    use std::hint::black_box;
+    use std::panic::{catch_unwind, AssertUnwindSafe};
+
+    thread_local! {
+        static JOB: RefCell<Option<Job<()>>> = const { RefCell::new(None) };
+        static POLLS: RefCell<Option<Polls>> = const { RefCell::new(None) };
+    }
+    extern "C" fn polls() {
+        let mut job = JOB.take().unwrap();
+        let waker = quiet_waker();
+        let mut cx = Context::from_waker(&waker);
+        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut job).poll(&mut cx)));
+        // A panic here would end the process with success.
+        if polled.is_ok() {
+            std::process::abort();
+        }
+        std::mem::forget(job);
+    }
+    struct Polls(usize);
+    impl Drop for Polls {
+        fn drop(&mut self) {
+            let words = black_box([self.0; 64]);
+            unknown::calls(polls);
+            black_box(&words);
+        }
+    }
+    // SAFETY: looks a symbol up; the name ends with a nul.
+    let caller = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__libc_start_main".as_ptr()) };
+    Job::new(|| ()).block_on(None).unwrap();
+    // It is destroyed after the other.
+    JOB.set(None);
+    POLLS.set(Some(Polls(caller as usize + 9)));
+    let mut job = Job::new(|| {
+        let _ = suspend(std::future::pending::<()>());
+    });
+    let waker = quiet_waker();
+    let polled = Pin::new(&mut job).poll(&mut Context::from_waker(&waker));
+    if polled.is_pending() {
+        JOB.set(Some(job));
+    } else {
+        POLLS.with_borrow_mut(|polls| std::mem::forget(polls.take()));
+    }
+}
+
+#[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
+fn as_if_main_did() {}
 
 fn main() {
     if let Ok(case) = std::env::var(CASE) {

@@ -23,7 +23,7 @@ use crate::ffi;
 use crate::job::record::{Header, State};
 use crate::job::return_addresses::Code;
 use crate::job::thread::with;
-use crate::job::thread_exit::{destroys_thread_locals, extent, for_each_frame};
+use crate::job::thread_exit::{destroyers, destroys_thread_locals, extent, for_each_frame};
 
 /// The functions that call back with the lock held.
 const NAMES: [&CStr; 3] = [
@@ -32,9 +32,10 @@ const NAMES: [&CStr; 3] = [
     c"SSL_CTX_flush_sessions_ex",
 ];
 
-/// Before the first job.
+/// Before the first job, outside of it.
 pub(crate) fn prepare() {
     holders();
+    exits();
 }
 
 /// Asked before a pause, in this job if it is one of ours.
@@ -64,19 +65,30 @@ fn may_pause_by_frames(job: Option<&Header>) -> bool {
         return false;
     }
     let holders = holders();
-    // A frame that the unwinder does not know hides those further out. (In a job that C has started it is
-    // not known where they end.)
-    let (mut blocks, mut seen_all) = (false, job.is_none());
+    let (mut blocks, mut seen_all) = (false, false);
     for_each_frame(|function, end| {
         blocks = holders.functions.contains(&function) || destroys_thread_locals(function);
         if let (Some(job), Some(stack)) = (job, &stack) {
             let on_it = stack.contains(&end) || end == stack.end;
-            seen_all |= on_it && job.stack.get().ends_at(end);
-            return !blocks && !seen_all;
+            seen_all = on_it && job.stack.get().ends_at(end);
         }
-        !blocks
+        !blocks && !seen_all
     });
-    seen_all && !blocks
+    match job {
+        _ if blocks => false,
+        // A frame that the unwinder does not know hides those further out.
+        Some(job) if !seen_all => {
+            let stack = job.stack.get();
+            !holders.code.may_return_to(stack) && !exits().may_return_to(stack)
+        }
+        // (In a job that C has started it is not known where they end.)
+        _ => true,
+    }
+}
+
+fn extents(functions: &[usize]) -> Vec<Range<usize>> {
+    let all = functions.iter();
+    all.filter_map(|function| extent(*function)).collect()
 }
 
 /// What the running job's closure is on. Empty if there is none.
@@ -85,6 +97,12 @@ fn own_stack(job: &Header) -> Range<usize> {
         Ok(State::InFlight(flight)) => flight.stack.range(),
         _ => 0..0,
     }
+}
+
+/// What destroys thread-locals.
+fn exits() -> &'static Code {
+    static EXITS: OnceLock<Code> = OnceLock::new();
+    EXITS.get_or_init(|| Code::new(extents(&destroyers())))
 }
 
 struct Holders {
@@ -117,9 +135,8 @@ fn holders() -> &'static Holders {
         );
         functions.sort_unstable();
         functions.dedup();
-        let extents = functions.iter().filter_map(|function| extent(*function));
         Holders {
-            code: Code::new(extents.collect()),
+            code: Code::new(extents(&functions)),
             functions,
         }
     })

@@ -193,6 +193,8 @@ impl JobPoolBuilder {
             if local.initialized.get() || in_job() {
                 return Err(Error::PoolAlreadyInitialized);
             }
+            // Else the thread would take what comes now for the parent's.
+            local.note_fork();
             let flights = (0..init)
                 .map(|_| Flight::new(self.settings.stack_size))
                 .collect::<Result<Flights, _>>()?;

@@ -82,23 +82,31 @@ pub(super) struct Stretch {
     inner: usize,
     /// In the frame, or beyond it, and a multiple of a group's size.
     outer: usize,
+    /// In the frame, and not inside what it calls.
+    frame: usize,
 }
 
 impl Stretch {
-    pub(super) const EMPTY: Stretch = Stretch { inner: 0, outer: 0 };
+    pub(super) const EMPTY: Stretch = Stretch {
+        inner: 0,
+        outer: 0,
+        frame: 0,
+    };
 
     /// What is on this stack, inside the frame of the function that this is inlined into, or all of it.
     /// What is called there must not be its last act: it could have that frame's place.
     #[inline(always)]
     pub(super) fn inside(stack: Range<usize>) -> Stretch {
         #[cfg(target_arch = "x86_64")]
-        let outer = stack_pointer().next_multiple_of(GROUP);
+        let (frame, outer) = (stack_pointer(), stack_pointer().next_multiple_of(GROUP));
+        // A library keeps some words there.
         #[cfg(not(target_arch = "x86_64"))]
-        let outer = stack.end;
+        let (frame, outer) = (stack.end - GROUP, stack.end);
         match outer <= stack.end && outer > stack.start {
             true => Stretch {
                 inner: stack.start,
                 outer,
+                frame,
             },
             false => Stretch::EMPTY,
         }
@@ -106,7 +114,7 @@ impl Stretch {
 
     /// Whether this, on the stack, is the end of the outermost of those frames, or of a frame further out.
     pub(super) fn ends_at(self, end: usize) -> bool {
-        end.next_multiple_of(GROUP) >= self.outer
+        end >= self.frame
     }
 
     /// Whether a stack pointer is that of such a frame, or of the outer one.
@@ -229,6 +237,7 @@ mod tests {
         Stretch {
             inner: here - 0x10000,
             outer: here + 0x200,
+            frame: here,
         }
     }
 
@@ -277,6 +286,7 @@ mod tests {
         #[inline(never)]
         fn inside(look: &dyn Fn(Stretch) -> bool) -> bool {
             let stretch = Stretch::inside(0..usize::MAX & !(GROUP - 1));
+            assert!(stretch.ends_at(stretch.frame) && !stretch.ends_at(stretch.frame - 1));
             std::hint::black_box(look(stretch))
         }
         let (inner, outer) = (

@@ -35,7 +35,7 @@ pub enum SuspendError {
     /// holds the lock of a context's sessions: in the callback for removed sessions, when one makes
     /// room in the cache or has timed out. Or this is not on the job's own stack: it has left another
     /// crate's coroutine that it was begun in, or has begun one. Or the job has ended the process, and this is
-    /// the destructor of a thread-local.
+    /// the destructor of a thread-local that it has not made itself.
     PauseBlocked,
     /// The job's owner has been dropped, or the future panicked: the job shall come to its end.
     Cancelled,

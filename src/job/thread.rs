@@ -217,8 +217,6 @@ impl Local {
         if !self.initialized.replace(true) {
             openssl_sys::init();
         }
-        // On a job's stack it would leave what it looks for there.
-        pause_place::prepare();
         ThreadToken::watch_forks();
         self.note_fork();
         self.clean_up();
@@ -234,6 +232,8 @@ impl Local {
     #[cold]
     fn find_out(&self) -> bool {
         let runs_jobs = is_capable() && thread_exit::is_known();
+        // On a job's stack it would leave what it looks for there.
+        pause_place::prepare();
         self.runs_jobs.set(runs_jobs);
         runs_jobs
     }
@@ -253,9 +253,7 @@ impl Local {
         if self.forks.replace(forks()) == forks() {
             return;
         }
-        // Forked inside a job, that is the child's: it goes on here.
-        self.in_flight
-            .set(usize::from(self.current.get().is_some()));
+        self.in_flight.set(0);
         self.granted.set(0);
         // Jobs that are never finished, and other tasks' wakers.
         std::mem::forget(self.queue.take());
@@ -312,7 +310,8 @@ impl Local {
 
     /// A job has ended: wakes exactly one waiter, if there is one.
     pub(crate) fn release(&self) {
-        self.in_flight.set(self.in_flight.get() - 1);
+        // One that has forked, and ends in the child, is not counted there.
+        self.in_flight.set(self.in_flight.get().saturating_sub(1));
         self.grant();
     }
 

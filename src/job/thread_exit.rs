@@ -63,6 +63,13 @@ pub(super) fn destroys_thread_locals(function: usize) -> bool {
     function != 0 && (function == exit() || Landmarks::known().is_some_and(runs))
 }
 
+/// Those functions, as far as they are known.
+pub(super) fn destroyers() -> Vec<usize> {
+    let runners = Landmarks::known().map_or([0; 2], |landmarks| landmarks.runners);
+    let all = runners.into_iter().chain([exit()]);
+    all.filter(|function| *function != 0).collect()
+}
+
 fn exit() -> usize {
     static EXIT: OnceLock<usize> = OnceLock::new();
     // SAFETY: looks a symbol up; the name ends with a nul.
@@ -121,18 +128,18 @@ impl Landmarks {
         {
             return false;
         }
-        let end = self.end_of_main.min(frame + FRAMES);
-        for slot in (frame..end - end % size_of::<usize>()).step_by(size_of::<usize>()) {
+        let end = self.end_of_main - self.end_of_main % size_of::<usize>();
+        let mut found = false;
+        // To the end, as what is nearer may be anything.
+        for slot in (frame..end).step_by(size_of::<usize>()) {
             // SAFETY: the stack of the main thread is mapped to its end.
             let caller = enclosing_function(unsafe { read(slot) }.wrapping_sub(1));
             if destroys_thread_locals(caller) {
                 return false;
             }
-            if caller == self.bottoms[1] {
-                return true;
-            }
+            found |= caller == self.bottoms[1] && slot - frame < FRAMES;
         }
-        false
+        found
     }
 
     /// Has a thread look at its stack while it runs and twice while it ends. The outermost function
@@ -218,7 +225,16 @@ impl Key {
 /// The C library's function that calls `main`.
 fn bottom_of_main() -> usize {
     // SAFETY: looks a symbol up; the name ends with a nul.
-    unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__libc_start_main".as_ptr()) as usize }
+    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__libc_start_main".as_ptr()) as usize };
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    if found == 0 {
+        extern "C" {
+            fn __libc_start_main();
+        }
+        // It is linked in.
+        return __libc_start_main as *const () as usize;
+    }
+    found
 }
 
 /// glibc's note of it.

@@ -26,4 +26,5 @@ pub mod runner;
 pub mod script;
 pub mod thread;
 pub mod tls;
+pub mod unknown;
 pub mod wait_fd;

@@ -82,30 +82,10 @@ fn a_session_that_makes_room_for_another_pauses_nothing() {
     assert_blocked(&answers);
 }
 
-/// A function that the unwinder does not know, as of C that is compiled without its tables.
-#[cfg(target_arch = "x86_64")]
-mod unknown {
-    std::arch::global_asm!(
-        "openssl_async_jobs_tests_calls:",
-        "sub rsp, 8",
-        "call rdi",
-        "add rsp, 8",
-        "ret",
-    );
-
-    extern "C" {
-        fn openssl_async_jobs_tests_calls(function: extern "C" fn());
-    }
-
-    pub fn calls(function: extern "C" fn()) {
-        // SAFETY: calls what it is given, as any C function does.
-        unsafe { openssl_async_jobs_tests_calls(function) };
-    }
-}
-
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn a_session_whose_callback_is_called_through_what_the_unwinder_does_not_know_pauses_nothing() {
+    use crate::common::unknown;
     use std::cell::RefCell;
 
     thread_local! {

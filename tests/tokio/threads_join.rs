@@ -1,11 +1,14 @@
 //! `JobThreads::join` waits for the end of the threads, with all that is done then (H11).
 
 use std::cell::RefCell;
+use std::future::Future;
 use std::io::ErrorKind;
 use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::Arc;
+use std::task::Context;
 use std::thread;
 use std::time::Duration;
 
@@ -19,6 +22,7 @@ use super::ends::on_many_threads;
 use super::held::{begin, Witness};
 use crate::common::child::in_a_process_of_its_own;
 use crate::common::engine::{Operation, Tells, RESULT};
+use crate::common::executor::quiet_waker;
 use crate::common::thread::PATIENCE;
 
 /// A test that hangs fails.
@@ -230,6 +234,43 @@ fn a_process_forked_from_theirs_keeps_its_own_threads_when_it_drops_the_handle()
             }
             child => assert_eq!(status_of(child), 0),
         }
+        threads.join().unwrap();
+    });
+}
+
+#[test]
+fn what_a_process_forked_from_theirs_asks_of_them_is_refused() {
+    on_a_thread(|| {
+        let threads = job_threads(1);
+        let (open, opened) = std::sync::mpsc::channel::<()>();
+        let mut begun = Box::pin(threads.run(move || opened.recv()));
+        on_many_threads(begin(begun.as_mut()));
+        // SAFETY: the child uses what its C library makes usable in one.
+        match unsafe { libc::fork() } {
+            0 => {
+                let poll = |run: &mut dyn Future<Output = ()>| {
+                    let waker = quiet_waker();
+                    // SAFETY: boxed, or not moved until it is dropped.
+                    let run = unsafe { Pin::new_unchecked(run) };
+                    catch_unwind(AssertUnwindSafe(|| {
+                        run.poll(&mut Context::from_waker(&waker)).is_ready()
+                    }))
+                };
+                let before = poll(&mut async {
+                    let _ = begun.as_mut().await;
+                });
+                let after = poll(&mut async { threads.run(|| ()).await });
+                let stats = poll(&mut async {
+                    let _ = threads.stats().await;
+                });
+                let good = before.is_err() && after.is_err() && matches!(stats, Ok(true));
+                // SAFETY: ends the child, without what the parent would do at its end.
+                unsafe { libc::_exit(i32::from(!good)) }
+            }
+            child => assert_eq!(status_of(child), 0),
+        }
+        drop(open);
+        assert!(on_many_threads(begun).is_err());
         threads.join().unwrap();
     });
 }

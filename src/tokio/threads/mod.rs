@@ -274,7 +274,8 @@ impl JobThreads {
     /// that is still about when the process exits may find it unloaded. (OpenSSL unloads it as the
     /// process exits, and does not wait for threads.)
     ///
-    /// It blocks. In an async function, move it to
+    /// It blocks. Blocking threads of two sets that join each other wait until one set's
+    /// [`drain_timeout`](JobThreadsBuilder::drain_timeout) is over. In an async function, move it to
     /// [`spawn_blocking`](https://docs.rs/tokio/latest/tokio/task/fn.spawn_blocking.html): operations
     /// that are not done may need this thread.
     ///

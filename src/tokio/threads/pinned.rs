@@ -9,20 +9,30 @@ use std::thread;
 use pin_project_lite::pin_project;
 use tokio::sync::oneshot;
 
+use crate::job::count_forks;
 use crate::panics::{forget_panic, quietly};
 
 /// The output of a pinned task, which is cancelled when this is dropped.
-pub(super) struct Pinned<T>(oneshot::Receiver<thread::Result<T>>);
+pub(super) struct Pinned<T> {
+    told: oneshot::Receiver<thread::Result<T>>,
+    /// Of its process: in the child of a fork nobody tells anything.
+    forks: u64,
+}
 
 impl<T> Future for Pinned<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        match ready!(Pin::new(&mut self.0).poll(cx)) {
-            Ok(Ok(output)) => Poll::Ready(output),
+        let told = match Pin::new(&mut self.told).poll(cx) {
+            Poll::Pending if self.forks == count_forks() => return Poll::Pending,
+            Poll::Pending => None,
+            Poll::Ready(told) => told.ok(),
+        };
+        match told {
+            Some(Ok(output)) => Poll::Ready(output),
             // Its panic is the caller's (H10).
-            Ok(Err(payload)) => resume_unwind(payload),
-            Err(_) => panic!(
+            Some(Err(payload)) => resume_unwind(payload),
+            None => panic!(
                 "a job thread is gone: it has panicked, or is of the process that this one is forked from"
             ),
         }
@@ -32,8 +42,8 @@ impl<T> Future for Pinned<T> {
 impl<T> Drop for Pinned<T> {
     fn drop(&mut self) {
         // No output comes any more. One that has come is dropped as by a task: its panic is nobody's.
-        self.0.close();
-        match self.0.try_recv() {
+        self.told.close();
+        match self.told.try_recv() {
             Ok(Ok(output)) => quietly(|| drop(output)),
             Ok(Err(payload)) => forget_panic(payload),
             Err(_) => {}
@@ -81,7 +91,8 @@ where
             }
         }
     };
-    (begin, Pinned(told))
+    let forks = count_forks();
+    (begin, Pinned { told, forks })
 }
 
 impl<F: Future, H> Future for Task<F, H> {
