@@ -1,7 +1,7 @@
 //! A job that ends its process, which destroys the thread-locals of its thread on the job's stack: nothing
 //! pauses there (H11), as whoever polls the job may have references to them.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::{pending, Future};
 use std::pin::Pin;
 use std::task::Context;
@@ -104,8 +104,6 @@ fn a_producer_pauses_nothing_there_either() {
 #[test]
 fn nor_in_a_job_that_c_has_started() {
     in_a_child("nor_in_a_job_that_c_has_started", || {
-        thread_local!(static BEFORE: Cell<bool> = const { Cell::new(false) });
-        BEFORE.set(true);
         LAST.set(Some(Pauses(pause_is_refused)));
         let context = WaitContext::new();
         let outcome = RawJob::new(&context, || std::process::exit(1)).run();

@@ -183,29 +183,29 @@ fn a_job_thread_cannot_wait_for_its_own_end() {
     });
 }
 
-/// When that has ended.
-fn status_of(child: libc::pid_t) -> libc::c_int {
+/// Asks it of a child of this process: it uses what its C library makes usable in one, memory and threads.
+fn assert_in_a_fork(holds: impl FnOnce() -> bool) {
+    // SAFETY: as above.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let held = catch_unwind(AssertUnwindSafe(holds)).unwrap_or(false);
+        // SAFETY: ends the child, without what the parent would do at its end.
+        unsafe { libc::_exit(i32::from(!held)) }
+    }
     let mut status = 0;
     // SAFETY: our child, and a place for its status.
     assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
-    status
+    assert_eq!(status, 0);
 }
 
 #[test]
 fn a_process_forked_from_theirs_has_none_to_wait_for() {
     on_a_thread(|| {
         let threads = job_threads(1);
-        // SAFETY: the child does what needs no other thread: a number is compared, an error made.
-        match unsafe { libc::fork() } {
-            0 => {
-                let refused = threads.join();
-                let is_told =
-                    matches!(&refused, Err(Error::Io(e)) if e.kind() == ErrorKind::NotFound);
-                // SAFETY: ends the child, without what the parent would do at its end.
-                unsafe { libc::_exit(i32::from(!is_told)) }
-            }
-            child => assert_eq!(status_of(child), 0),
-        }
+        let theirs = threads.clone();
+        assert_in_a_fork(
+            move || matches!(theirs.join(), Err(Error::Io(e)) if e.kind() == ErrorKind::NotFound),
+        );
         threads.join().unwrap();
     });
 }
@@ -215,26 +215,20 @@ fn a_process_forked_from_theirs_has_none_to_wait_for() {
 fn a_process_forked_from_theirs_keeps_its_own_threads_when_it_drops_the_handle() {
     on_a_thread(|| {
         let threads = job_threads(4);
-        // SAFETY: the child uses what its C library makes usable in one: memory and threads.
-        match unsafe { libc::fork() } {
-            0 => {
-                let (done, wait) = std::sync::mpsc::channel::<()>();
-                let wait = Arc::new(std::sync::Mutex::new(wait));
-                let own = [(); 16].map(|()| {
-                    let wait = Arc::clone(&wait);
-                    thread::spawn(move || wait.lock().unwrap().recv().is_err())
-                });
-                drop(threads);
-                drop(done);
-                // std panics where a thread is no one's to join.
-                let join = AssertUnwindSafe(|| own.into_iter().all(|own| own.join().unwrap()));
-                let all = catch_unwind(join).unwrap_or(false);
-                // SAFETY: ends the child, without what the parent would do at its end.
-                unsafe { libc::_exit(i32::from(!all)) }
-            }
-            child => assert_eq!(status_of(child), 0),
-        }
-        threads.join().unwrap();
+        let mut handle = Some(threads);
+        assert_in_a_fork(|| {
+            let (done, wait) = std::sync::mpsc::channel::<()>();
+            let wait = Arc::new(std::sync::Mutex::new(wait));
+            let own = [(); 16].map(|()| {
+                let wait = Arc::clone(&wait);
+                thread::spawn(move || wait.lock().unwrap().recv().is_err())
+            });
+            drop(handle.take());
+            drop(done);
+            // std panics where a thread is no one's to join.
+            own.into_iter().all(|own| own.join().unwrap())
+        });
+        handle.take().unwrap().join().unwrap();
     });
 }
 
@@ -245,30 +239,24 @@ fn what_a_process_forked_from_theirs_asks_of_them_is_refused() {
         let (open, opened) = std::sync::mpsc::channel::<()>();
         let mut begun = Box::pin(threads.run(move || opened.recv()));
         on_many_threads(begin(begun.as_mut()));
-        // SAFETY: the child uses what its C library makes usable in one.
-        match unsafe { libc::fork() } {
-            0 => {
-                let poll = |run: &mut dyn Future<Output = ()>| {
-                    let waker = quiet_waker();
-                    // SAFETY: boxed, or not moved until it is dropped.
-                    let run = unsafe { Pin::new_unchecked(run) };
-                    catch_unwind(AssertUnwindSafe(|| {
-                        run.poll(&mut Context::from_waker(&waker)).is_ready()
-                    }))
-                };
-                let before = poll(&mut async {
-                    let _ = begun.as_mut().await;
-                });
-                let after = poll(&mut async { threads.run(|| ()).await });
-                let stats = poll(&mut async {
-                    let _ = threads.stats().await;
-                });
-                let good = before.is_err() && after.is_err() && matches!(stats, Ok(true));
-                // SAFETY: ends the child, without what the parent would do at its end.
-                unsafe { libc::_exit(i32::from(!good)) }
-            }
-            child => assert_eq!(status_of(child), 0),
-        }
+        assert_in_a_fork(|| {
+            let poll = |run: &mut dyn Future<Output = ()>| {
+                let waker = quiet_waker();
+                // SAFETY: boxed, or not moved until it is dropped.
+                let run = unsafe { Pin::new_unchecked(run) };
+                catch_unwind(AssertUnwindSafe(|| {
+                    run.poll(&mut Context::from_waker(&waker)).is_ready()
+                }))
+            };
+            let before = poll(&mut async {
+                let _ = begun.as_mut().await;
+            });
+            let after = poll(&mut async { threads.run(|| ()).await });
+            let stats = poll(&mut async {
+                let _ = threads.stats().await;
+            });
+            before.is_err() && after.is_err() && matches!(stats, Ok(true))
+        });
         drop(open);
         assert!(on_many_threads(begun).is_err());
         threads.join().unwrap();
@@ -381,10 +369,11 @@ fn a_job_in_a_local_task_of_a_thread_is_waited_for_too() {
 
 #[test]
 fn it_waits_for_the_slowest_of_them() {
-    struct Slow(u64, Arc<AtomicUsize>);
+    struct Slow(u32, Arc<AtomicUsize>);
     impl Drop for Slow {
         fn drop(&mut self) {
-            thread::sleep(Duration::from_millis(self.0));
+            // Whoever does not wait for it goes ahead.
+            (0..self.0).for_each(|_| thread::yield_now());
             self.1.fetch_add(1, Ordering::SeqCst);
         }
     }
@@ -394,14 +383,14 @@ fn it_waits_for_the_slowest_of_them() {
         let ends = Arc::new(AtomicUsize::new(0));
         on_many_threads(async {
             let all = Arc::new(tokio::sync::Barrier::new(3));
-            let run = |milliseconds| {
+            let run = |yields| {
                 let (all, ends) = (Arc::clone(&all), Arc::clone(&ends));
                 threads.run(move || {
-                    SLOW.set(Some(Slow(milliseconds, ends)));
+                    SLOW.set(Some(Slow(yields, ends)));
                     suspend(all.wait()).unwrap();
                 })
             };
-            tokio::join!(run(0), run(100), run(200));
+            tokio::join!(run(0), run(1000), run(10_000));
         });
         threads.join().unwrap();
         assert_eq!(ends.load(Ordering::SeqCst), 3);
