@@ -92,6 +92,7 @@ impl Error {
     ///
     /// assert!(Error::from(io::Error::from(io::ErrorKind::WouldBlock)).is_would_block());
     /// ```
+    #[inline]
     pub fn is_would_block(&self) -> bool {
         matches!(self, Error::Io(e) if e.kind() == io::ErrorKind::WouldBlock)
     }

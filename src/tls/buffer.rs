@@ -24,37 +24,47 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.end - self.start
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
+    #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.memory[self.start..self.end]
     }
 
     /// Room for at least so many bytes more; what is written there [`add`](Self::add) adds.
+    #[inline]
     pub(crate) fn room(&mut self, at_least: usize) -> &mut [u8] {
         if self.memory.is_empty() {
             let kept = FREE.try_with(|free| free.borrow_mut().pop()).ok().flatten();
             self.memory = kept.unwrap_or_else(|| vec![0; PIECE]);
         }
         if self.memory.len() - self.end < at_least {
-            self.memory.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-            if self.memory.len() - self.end < at_least {
-                let len = (self.end + at_least).max(2 * self.memory.len());
-                self.memory.resize(len, 0);
-            }
+            self.make_room(at_least);
         }
         &mut self.memory[self.end..]
     }
 
+    #[cold]
+    fn make_room(&mut self, at_least: usize) {
+        self.memory.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        if self.memory.len() - self.end < at_least {
+            let len = (self.end + at_least).max(2 * self.memory.len());
+            self.memory.resize(len, 0);
+        }
+    }
+
     /// Adds so many bytes, which are in the [`room`](Self::room).
+    #[inline]
     pub(crate) fn add(&mut self, bytes: usize) {
         assert!(bytes <= self.memory.len() - self.end, "more than the room");
         self.end += bytes;
@@ -62,6 +72,7 @@ impl Buffer {
     }
 
     /// Gives back room that nothing was added in.
+    #[inline]
     pub(crate) fn trim(&mut self) {
         self.give_back_if_empty();
     }
@@ -72,16 +83,21 @@ impl Buffer {
     }
 
     /// Takes so many bytes away.
+    #[inline]
     pub(crate) fn consume(&mut self, bytes: usize) {
         assert!(bytes <= self.len(), "more than there is");
         self.start += bytes;
         self.give_back_if_empty();
     }
 
+    #[inline]
     fn give_back_if_empty(&mut self) {
-        if !self.is_empty() {
-            return;
+        if self.is_empty() {
+            self.give_back();
         }
+    }
+
+    fn give_back(&mut self) {
         (self.start, self.end) = (0, 0);
         let memory = std::mem::take(&mut self.memory);
         if memory.len() == PIECE {

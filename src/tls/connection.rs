@@ -313,6 +313,7 @@ impl Connection {
     ///     Ok(())
     /// }
     /// ```
+    #[inline]
     pub fn receive_from<R: Read + ?Sized>(&mut self, transport: &mut R) -> io::Result<usize> {
         let wire = &self.session.wire;
         let received = wire.receive(RECEIVE_ROOM, |room| transport.read(room))?;
@@ -328,6 +329,7 @@ impl Connection {
     ///     connection.unsent() > 0
     /// }
     /// ```
+    #[inline]
     pub fn unsent(&self) -> usize {
         self.session.wire.outgoing().len()
     }
@@ -351,6 +353,7 @@ impl Connection {
     ///     Ok(sent)
     /// }
     /// ```
+    #[inline]
     pub fn send_to<W: Write + ?Sized>(&mut self, transport: &mut W) -> io::Result<usize> {
         let mut outgoing = self.session.wire.outgoing_mut();
         if outgoing.is_empty() {
@@ -414,6 +417,12 @@ impl Connection {
     /// For the next write, flush or shutdown.
     pub(crate) fn keep_write_error(&mut self, error: ssl::Error) {
         self.kept.write_error = Some(error);
+    }
+
+    /// Whether nothing is to be sent, or flushed where libssl would.
+    #[inline]
+    pub(crate) fn has_nothing_to_send(&self) -> bool {
+        self.unsent() == 0 && !self.session.wire.wants_flush()
     }
 
     /// Whether libssl wants what was written to be flushed, since this was asked last.

@@ -15,7 +15,7 @@ use crate::tls::wire::WireEnd;
 use crate::tls::{AsyncPolicy, Connection, Progress};
 
 /// What a record has of plaintext at most, in bytes.
-const PLAINTEXT: usize = 16 * 1024;
+pub(super) const PLAINTEXT: usize = 16 * 1024;
 /// Plaintext for one call of the transport, in bytes: full records for all of a buffer.
 pub(crate) const WRITE_LIMIT: usize = PIECE / RECORD * PLAINTEXT;
 /// With so much, libssl is not called at all: the rest of it answers a peer that asks and does not
@@ -23,6 +23,10 @@ pub(crate) const WRITE_LIMIT: usize = PIECE / RECORD * PLAINTEXT;
 const FLOOD_LIMIT: usize = 2 * PIECE;
 /// What a read that may pause asks for at most, in bytes: a record.
 const READ_LIMIT: usize = PLAINTEXT;
+
+/// From so many bytes of plaintext on it costs more to copy a record than to call the transport from
+/// within libssl, which has to be kept from its errors.
+const WRITTEN_THROUGH: usize = 4 * 1024;
 
 /// An operation that its caller asks for again.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,16 +55,56 @@ pub(super) fn is_fatal(e: &ssl::Error) -> bool {
 }
 
 impl Connection {
+    /// Whether an operation is a call of libssl here and now: the first handshake is over, no job is
+    /// asked for or in flight, and nothing that was accepted goes first.
+    #[inline]
+    fn is_settled(&self) -> bool {
+        self.open && !self.runs_jobs() && self.in_flight.is_idle() && self.accepted.is_none()
+    }
+
+    /// Whether a read would bring nothing but that there is not enough ciphertext, and no writing
+    /// goes first.
+    #[inline]
+    pub(crate) fn reads_nothing_yet(&self) -> bool {
+        self.starved == Some(Kind::Read)
+            && self.is_settled()
+            && !self.kept.has_plaintext()
+            && self.unsent() == 0
+    }
+
+    /// Whether a write that the transport holds up would be a call of libssl that goes well.
+    pub(crate) fn may_hold_writes(&self) -> bool {
+        self.is_settled() && self.kept.write_error.is_none() && !self.session.has_sent_shutdown()
+    }
+
+    /// Whether a flush has nothing to do.
+    #[inline]
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.in_flight.is_idle()
+            && self.accepted.is_none()
+            && self.kept.write_error.is_none()
+            && self.unsent() == 0
+    }
+
     /// Gets plaintext into `kept`, if that takes a job; else there is nothing kept and nothing in
     /// flight, the connection is open, and an inline call may be made.
+    #[inline]
     pub(super) fn fill(
         &mut self,
         cx: &mut Context<'_>,
         len: usize,
     ) -> Result<Progress<()>, ssl::Error> {
-        if len == 0 || self.kept.has_plaintext() {
+        if len == 0 || self.kept.has_plaintext() || (self.is_settled() && !self.is_flooded()) {
             return Ok(Progress::Done(()));
         }
+        self.settle_and_fill(cx, len)
+    }
+
+    fn settle_and_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        len: usize,
+    ) -> Result<Progress<()>, ssl::Error> {
         done!(self.ready(cx)?);
         if self.kept.has_plaintext() {
             return Ok(Progress::Done(()));
@@ -101,6 +145,9 @@ impl Connection {
     /// Finishes what is in flight, and has libssl take what it was not able to take before. It may
     /// still not be: then `accepted` is there.
     pub(super) fn settle(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, ssl::Error> {
+        if self.in_flight.is_idle() && self.accepted.is_none() {
+            return Ok(Poll::Ready(()));
+        }
         if self.advance(cx)?.is_pending() {
             return Ok(Poll::Pending);
         }
@@ -181,6 +228,7 @@ impl Connection {
         self.span.end();
     }
 
+    #[inline]
     pub(crate) fn is_flooded(&self) -> bool {
         self.unsent() >= FLOOD_LIMIT
     }
@@ -190,6 +238,7 @@ impl Connection {
         self.policy == AsyncPolicy::Always
     }
 
+    #[inline]
     pub(super) fn runs_jobs(&self) -> bool {
         match self.policy {
             AsyncPolicy::Handshake => !self.open,
@@ -291,32 +340,32 @@ impl Connection {
     }
 
     /// Calls libssl here and now, with nothing in flight.
+    #[inline]
     pub(super) fn inline<T>(
         &mut self,
         mut call: impl FnMut(&mut SslStream<WireEnd>) -> Result<T, ssl::Error>,
     ) -> Result<Progress<T>, ssl::Error> {
         self.has_role = true;
         self.starved = None;
-        let wire = Rc::clone(&self.session.wire);
-        let stream = self.stream();
-        match to_the_last_message(&wire, || call(stream)) {
+        assert!(self.in_flight.is_idle(), "an operation is in flight");
+        // SAFETY: nothing is in flight (H2), and `self` is borrowed as long as it is used.
+        let stream = unsafe { self.session.stream() };
+        match to_the_last_message(&self.session.wire, || call(stream)) {
             Ok(value) => Ok(Progress::Done(value)),
             Err(e) if wants_ciphertext(&e) => Ok(self.wants()),
             Err(e) => Err(e),
         }
     }
 
-    /// A write of one record at most that the transport is given from libssl's own memory: where
-    /// nothing may pause and nothing else is to be sent first. `None` if it is not as simple.
-    pub(crate) fn write_through(
+    /// A write of one record at most, where nothing may pause and nothing else is to be sent first.
+    /// The transport is given a large one from libssl's own memory. `None` if it is not as simple.
+    #[inline]
+    pub(crate) fn write_record(
         &mut self,
         transport: &mut dyn Write,
         from: &[u8],
     ) -> Option<Result<usize, ssl::Error>> {
-        let is_simple = self.open
-            && !self.runs_jobs()
-            && self.in_flight.is_idle()
-            && self.accepted.is_none()
+        let is_simple = self.is_settled()
             && self.kept.write_error.is_none()
             && self.unsent() == 0
             && (1..=PLAINTEXT).contains(&from.len());
@@ -326,10 +375,15 @@ impl Connection {
         self.caller = Caller::Writer;
         // What a reader waits for has not come, whatever is written.
         let starved = self.starved.filter(|kind| *kind == Kind::Read);
-        let wire = Rc::clone(&self.session.wire);
-        let written = wire.through(transport, from.len(), || {
-            self.inline(|stream| stream.ssl_write(from))
-        });
+        let written = match from.len() < WRITTEN_THROUGH {
+            true => self.inline(|stream| stream.ssl_write(from)),
+            false => {
+                let wire = Rc::clone(&self.session.wire);
+                wire.through(transport, from.len(), || {
+                    self.inline(|stream| stream.ssl_write(from))
+                })
+            }
+        };
         match written {
             Ok(Progress::Done(written)) => {
                 self.starved = starved;
@@ -347,6 +401,7 @@ impl Connection {
     }
 
     /// What libssl cannot go on without the peer needs: first that it gets what it waits for.
+    #[inline]
     pub(super) fn wants<T>(&self) -> Progress<T> {
         match self.unsent() {
             0 => Progress::WantsCiphertext,

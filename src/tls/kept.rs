@@ -28,6 +28,7 @@ impl Kept {
     }
 
     /// Whether there is plaintext, or an error in its place.
+    #[inline]
     pub(crate) fn has_plaintext(&self) -> bool {
         self.taken < self.plaintext.len() || self.read_error.is_some()
     }

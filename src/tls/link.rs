@@ -9,7 +9,7 @@ use openssl::ssl::{self, ErrorCode, ShutdownResult, Ssl};
 
 use crate::error::Error;
 use crate::tls::buffer::Buffer;
-use crate::tls::drive::WRITE_LIMIT;
+use crate::tls::drive::{PLAINTEXT, WRITE_LIMIT};
 use crate::tls::polls::as_uninit;
 use crate::tls::{Connection, Progress, Role};
 
@@ -56,7 +56,7 @@ pub(crate) struct Link {
     pub(crate) flushes: bool,
     /// Whether small writes wait for others, to be records together.
     coalesces: bool,
-    /// Plaintext of theirs.
+    /// Plaintext of theirs; or of writes that the transport holds up.
     coalesced: Buffer,
 }
 
@@ -113,6 +113,15 @@ impl Link {
         transport: &mut impl Transport,
         to: &mut [MaybeUninit<u8>],
     ) -> Result<usize, Error> {
+        if self.connection.reads_nothing_yet() && self.coalesced.is_empty() && !to.is_empty() {
+            // libssl need not be asked what it wants.
+            self.last = Direction::Read;
+            self.reader_wants_read = false;
+            if let Err(e) = self.receive(transport) {
+                self.note_wait(Direction::Read, &e);
+                return Err(e);
+            }
+        }
         let read = self.drive(transport, Direction::Read, |connection, cx| {
             connection.poll_read_uninit(cx, to)
         });
@@ -137,19 +146,62 @@ impl Link {
         transport: &mut impl Transport,
         from: &[u8],
     ) -> Result<usize, Error> {
-        if self.coalesced.len() == WRITE_LIMIT || !self.coalesces {
-            self.write_coalesced(transport)?;
-        }
         if !self.coalesces {
+            if !self.push(transport)? {
+                if !transport.blocks() && self.may_hold(from) {
+                    return self.hold(from);
+                }
+                self.write_coalesced(transport)?;
+            }
             return self.write_now(transport, from);
         }
-        let len = from.len().min(WRITE_LIMIT - self.coalesced.len());
-        self.coalesced.extend(&from[..len]);
+        if self.coalesced.len() == WRITE_LIMIT {
+            self.write_coalesced(transport)?;
+        }
+        let len = self.coalesce(from);
         if self.coalesced.len() == WRITE_LIMIT {
             // If it cannot be, what comes next says so.
             let _ = self.write_coalesced(transport);
         }
         Ok(len)
+    }
+
+    /// Adds as much as there is room for.
+    fn coalesce(&mut self, from: &[u8]) -> usize {
+        let len = from.len().min(WRITE_LIMIT - self.coalesced.len());
+        self.coalesced.extend(&from[..len]);
+        len
+    }
+
+    /// Sends what there is, and then what the transport has held up. Whether it has taken all.
+    #[inline]
+    fn push(&mut self, transport: &mut impl Transport) -> Result<bool, Error> {
+        match self.send(transport) {
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(false),
+            sent => sent?,
+        }
+        if !self.coalesced.is_empty() {
+            self.write_coalesced(transport)?;
+        }
+        Ok(self.connection.unsent() == 0)
+    }
+
+    /// Whether this write may wait for the transport as plaintext, which it does not take anyway: it
+    /// is few records then, with what comes after it.
+    fn may_hold(&self, from: &[u8]) -> bool {
+        from.len() < PLAINTEXT && self.connection.may_hold_writes()
+    }
+
+    fn hold(&mut self, from: &[u8]) -> Result<usize, Error> {
+        self.last = Direction::Write;
+        self.writer_wants_read = false;
+        match self.coalesce(from) {
+            0 if !from.is_empty() => {
+                self.waits = Direction::Write;
+                Err(Error::Io(ErrorKind::WouldBlock.into()))
+            }
+            len => Ok(len),
+        }
     }
 
     /// Has libssl take what was coalesced.
@@ -181,7 +233,7 @@ impl Link {
         }
         self.last = Direction::Write;
         self.writer_wants_read = false;
-        let written = match self.connection.write_through(transport, from) {
+        let written = match self.connection.write_record(transport, from) {
             Some(written) => self.alerted(transport, written)?,
             None => self.drive(transport, Direction::Write, |connection, cx| {
                 connection.poll_write(cx, from)
@@ -208,6 +260,11 @@ impl Link {
     }
 
     fn flush_ciphertext(&mut self, transport: &mut impl Transport) -> Result<(), Error> {
+        if self.connection.is_flushed() {
+            self.last = Direction::Write;
+            self.writer_wants_read = false;
+            return Ok(());
+        }
         self.drive(transport, Direction::Write, Connection::poll_flush)
     }
 
@@ -258,10 +315,16 @@ impl Link {
         operation: impl FnMut(&mut Connection, &mut Context<'_>) -> Result<Progress<T>, ssl::Error>,
     ) -> Result<T, Error> {
         let done = self.go_on(transport, direction, operation);
-        if matches!(&done, Err(e) if e.is_would_block()) {
-            self.waits = direction;
+        if let Err(e) = &done {
+            self.note_wait(direction, e);
         }
         done
+    }
+
+    fn note_wait(&mut self, direction: Direction, e: &Error) {
+        if e.is_would_block() {
+            self.waits = direction;
+        }
     }
 
     fn go_on<T>(
@@ -358,7 +421,15 @@ impl Link {
     }
 
     /// Sends all there is, and flushes it where libssl would.
+    #[inline]
     pub(crate) fn send(&mut self, transport: &mut impl Transport) -> io::Result<()> {
+        match self.connection.has_nothing_to_send() && !self.flushes {
+            true => Ok(()),
+            false => self.send_all(transport),
+        }
+    }
+
+    fn send_all(&mut self, transport: &mut impl Transport) -> io::Result<()> {
         if let (Some(kind), true) = (self.broken, self.connection.unsent() > 0) {
             self.connection.discard_unsent();
             return Err(kind.into());
@@ -386,7 +457,8 @@ impl Link {
     /// waits for an answer to what was coalesced. If sending fails, the next operation says so.
     fn send_with_reading<T>(&mut self, transport: &mut impl Transport, read: &Result<T, Error>) {
         match read {
-            Ok(_) => drop(self.send(transport)),
+            Ok(_) if self.coalesces => drop(self.send(transport)),
+            Ok(_) => drop(self.push(transport)),
             Err(e) if e.is_would_block() && !self.coalesced.is_empty() => {
                 // The reader goes on waiting as it does.
                 let waits = self.waits;

@@ -106,6 +106,7 @@ impl Operation {
 
 /// Calls libssl until it has done, or all that has come is handled: without SSL_MODE_AUTO_RETRY it
 /// wants to read after each message that brings no plaintext, and leaves the rest.
+#[inline]
 pub(crate) fn to_the_last_message<T>(
     wire: &Wire,
     mut call: impl FnMut() -> Result<T, ssl::Error>,
@@ -114,9 +115,11 @@ pub(crate) fn to_the_last_message<T>(
         // Counted, as more may come while it is paused.
         let before = wire.taken();
         let result = call();
-        let rest = wire.incoming_len() > 0;
         match result {
-            Err(e) if e.code() == ErrorCode::WANT_READ && rest && wire.taken() > before => {}
+            Err(e)
+                if e.code() == ErrorCode::WANT_READ
+                    && wire.incoming_len() > 0
+                    && wire.taken() > before => {}
             result => return result,
         }
     }
@@ -132,6 +135,7 @@ pub(crate) enum InFlight {
 }
 
 impl InFlight {
+    #[inline]
     pub(crate) fn is_idle(&self) -> bool {
         matches!(self, InFlight::Idle)
     }

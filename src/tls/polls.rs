@@ -75,8 +75,10 @@ impl Connection {
     ) -> Result<Progress<usize>, ssl::Error> {
         self.caller = Caller::Reader;
         done!(self.fill(cx, to.len())?);
-        if let Some(kept) = self.kept.take_plaintext(to) {
-            return kept.map(Progress::Done);
+        if to.is_empty() || self.kept.has_plaintext() {
+            if let Some(kept) = self.kept.take_plaintext(to) {
+                return kept.map(Progress::Done);
+            }
         }
         if self.starved == Some(Kind::Read) {
             return Ok(self.wants());

@@ -66,6 +66,12 @@ impl Session {
         self.wire.incoming_len() == 0 && unsafe { ffi::SSL_has_pending(self.ssl) } == 0
     }
 
+    /// Whether libssl takes no more plaintext, as our `close_notify` has been written.
+    pub(crate) fn has_sent_shutdown(&self) -> bool {
+        // SAFETY: a live SSL, and libssl only looks.
+        unsafe { openssl_sys::SSL_get_shutdown(self.ssl) & openssl_sys::SSL_SENT_SHUTDOWN != 0 }
+    }
+
     /// # Safety
     ///
     /// No operation is in flight, and nobody else has it.

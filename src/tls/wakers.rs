@@ -35,7 +35,15 @@ impl Wake for All {
 
 impl Wakers {
     /// The waker to wait with, for this caller and the others that do.
+    #[inline]
     pub(crate) fn waker(&self, caller: Caller, own: &Waker) -> Option<Waker> {
+        match self.others(caller).any(|other| other.is_some()) {
+            true => self.waker_of_all(caller, own),
+            false => None,
+        }
+    }
+
+    fn waker_of_all(&self, caller: Caller, own: &Waker) -> Option<Waker> {
         let others = self.others(caller);
         if others.flatten().all(|other| other.will_wake(own)) {
             return None;
@@ -54,7 +62,14 @@ impl Wakers {
     }
 
     /// What this caller and the others wait for has come to its end.
+    #[inline]
     pub(crate) fn wake_others(&mut self, caller: Caller) {
+        if self.waiting.iter().any(Option::is_some) {
+            self.wake_all_but(caller);
+        }
+    }
+
+    fn wake_all_but(&mut self, caller: Caller) {
         self.waiting[caller as usize] = None;
         for other in &mut self.waiting {
             if let Some(other) = other.take() {
@@ -63,6 +78,7 @@ impl Wakers {
         }
     }
 
+    #[inline]
     fn others(&self, caller: Caller) -> impl Iterator<Item = Option<&Waker>> {
         let waiting = self.waiting.iter().enumerate();
         waiting

@@ -15,6 +15,8 @@ use crate::tls::buffer::Buffer;
 pub(crate) struct Wire {
     incoming: RefCell<Incoming>,
     outgoing: RefCell<Buffer>,
+    /// How many bytes libssl has read in all.
+    taken: Cell<u64>,
     /// libssl wants it to be flushed: it is the end of a flight.
     flush: Cell<bool>,
     /// Who is asked first to take what libssl writes, in [`through`](Self::through).
@@ -28,14 +30,13 @@ pub(crate) struct Wire {
 #[derive(Default)]
 struct Incoming {
     buffer: Buffer,
-    /// How many bytes libssl has read in all.
-    taken: u64,
     /// The peer sends no more.
     end: bool,
 }
 
 impl Wire {
     /// Has the transport read into the room that it is given, once.
+    #[inline]
     pub(crate) fn receive(
         &self,
         at_least: usize,
@@ -122,6 +123,7 @@ impl Wire {
         }
     }
 
+    #[inline]
     pub(crate) fn incoming_len(&self) -> usize {
         self.incoming.borrow().buffer.len()
     }
@@ -129,17 +131,23 @@ impl Wire {
     /// Whether nothing has come yet, not even the end.
     pub(crate) fn is_untouched(&self) -> bool {
         let incoming = self.incoming.borrow();
-        incoming.taken == 0 && incoming.buffer.is_empty() && !incoming.end
+        self.taken.get() == 0 && incoming.buffer.is_empty() && !incoming.end
     }
 
     pub(crate) fn taken(&self) -> u64 {
-        self.incoming.borrow().taken
+        self.taken.get()
     }
 
     pub(crate) fn take_flush(&self) -> bool {
         self.flush.take()
     }
 
+    #[inline]
+    pub(crate) fn wants_flush(&self) -> bool {
+        self.flush.get()
+    }
+
+    #[inline]
     pub(crate) fn outgoing(&self) -> Ref<'_, Buffer> {
         self.outgoing.borrow()
     }
@@ -162,7 +170,7 @@ impl Read for WireEnd {
             _ => {
                 to[..len].copy_from_slice(&incoming.buffer.bytes()[..len]);
                 incoming.buffer.consume(len);
-                incoming.taken += len as u64;
+                self.0.taken.set(self.0.taken.get() + len as u64);
                 Ok(len)
             }
         }

@@ -226,6 +226,9 @@ macro_rules! stream_methods {
             /// this says so. They are sent by a flush or shutdown, by further writes, and when a
             /// read has to wait.
             ///
+            /// Without it that is done only with those that cannot be sent anyway, as the transport
+            /// takes nothing at the moment; what is called next sends them.
+            ///
             #[doc = example!($Stream, "stream.set_write_coalescing(true);")]
             pub fn set_write_coalescing(&mut self, on: bool) {
                 self.channel.set_coalescing(on);

@@ -14,6 +14,7 @@ mod early_data;
 mod ends;
 mod evidence;
 mod held;
+mod held_up;
 mod hostile;
 mod hostile_peers;
 mod job_threads;
