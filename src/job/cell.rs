@@ -70,6 +70,7 @@ impl Cell {
     }
 
     /// Whether the callback has come since this was asked last.
+    #[inline]
     pub(crate) fn take(&self) -> bool {
         // The usual answer without a locked instruction.
         self.state.load(Ordering::Acquire) & 1 == 1

@@ -87,9 +87,10 @@ fn truncate(generation: u64) -> usize {
 }
 
 /// A cell's owner: one job after the other.
-#[derive(Debug)]
 pub(crate) struct Completion {
     index: usize,
+    /// The one with that index.
+    cell: &'static Cell,
 }
 
 impl Completion {
@@ -104,17 +105,19 @@ impl Completion {
             free.indices.extend((first..first + CHUNK).rev());
             free.chunks += 1;
         }
-        free.indices.pop().map(|index| Completion { index })
+        let index = free.indices.pop()?;
+        let cell = Token(index).cell()?;
+        Some(Completion { index, cell })
     }
 
     /// Ends the former job's generation, and begins the next job's.
     pub(crate) fn next_job(&self) -> Token {
-        self.token_of(self.cell().next())
+        self.token_of(self.cell.next())
     }
 
     /// The token that [`next_job`](Self::next_job) gave last.
     pub(crate) fn token(&self) -> Token {
-        self.token_of(self.cell().generation())
+        self.token_of(self.cell.generation())
     }
 
     fn token_of(&self, generation: u64) -> Token {
@@ -122,21 +125,18 @@ impl Completion {
     }
 
     /// Whether the callback has come since this was asked last.
+    #[inline]
     pub(crate) fn take(&self) -> bool {
-        self.cell().take()
+        self.cell.take()
     }
 
     /// Whom to wake. Ask for evidence again after it.
     pub(crate) fn register(&self, waker: &Waker) {
-        self.cell().register(waker);
+        self.cell.register(waker);
     }
 
     pub(crate) fn unregister(&self) {
-        self.cell().unregister();
-    }
-
-    fn cell(&self) -> &'static Cell {
-        Token(self.index).cell().expect("the cell was made")
+        self.cell.unregister();
     }
 }
 

@@ -198,6 +198,7 @@ unsafe fn look_for_evidence(
     }
 }
 
+#[inline(always)]
 fn await_completion(header: &Header, by: PausedBy, cx: &mut Context<'_>) -> bool {
     let mut state = header.state.borrow_mut();
     let State::InFlight(flight) = &mut *state else {
@@ -328,6 +329,7 @@ fn finish(local: &Local, header: &Header) {
     }
 }
 
+#[inline(always)]
 fn note_pause(header: &Header, job: *mut ffi::ASYNC_JOB) {
     let paused = match header.leaves.replace(Leaves::Nothing) {
         Leaves::Future(parked) => Paused::Future(parked),
