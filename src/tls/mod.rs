@@ -18,6 +18,7 @@ mod stream_access;
 mod transport;
 mod wakers;
 mod wire;
+mod writing;
 
 #[cfg(feature = "tokio")]
 pub(crate) use buffer::Buffer;
