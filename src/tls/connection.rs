@@ -110,6 +110,8 @@ pub struct Connection {
     pub(super) span: HandshakeSpan,
     /// Who else waits for what is in flight.
     pub(super) wakers: Wakers,
+    /// How many bytes of plaintext have been taken, by libssl or for it.
+    pub(super) plaintext_taken: u64,
     /// Neither `Send` nor `Sync` (H1).
     _thread: PhantomData<*mut ()>,
 }
@@ -158,6 +160,7 @@ impl Connection {
             caller: Caller::Handshake,
             span: HandshakeSpan::default(),
             wakers: Wakers::default(),
+            plaintext_taken: 0,
             _thread: PhantomData,
         })
     }
@@ -412,6 +415,22 @@ impl Connection {
     pub(crate) fn discard_unsent(&mut self) {
         let unsent = self.unsent();
         self.session.wire.outgoing_mut().consume(unsent);
+    }
+
+    /// How many bytes of plaintext have been taken so far.
+    pub(crate) fn plaintext_taken(&self) -> u64 {
+        self.plaintext_taken
+    }
+
+    /// Whether no handshake is going on, be it a later one. Not after a fatal error, either, with OpenSSL
+    /// 1.1.1 and later.
+    pub(crate) fn is_between_handshakes(&self) -> bool {
+        self.open && self.session.ssl().is_init_finished()
+    }
+
+    /// For the next read, before what it would bring.
+    pub(crate) fn put_back(&mut self, plaintext: &[u8]) {
+        self.kept.put_back(plaintext);
     }
 
     /// For the next write, flush or shutdown.

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use openssl::ssl::{self, ErrorCode, SslStream};
 
 use crate::tls::buffer::{PIECE, RECORD};
-use crate::tls::operation::{to_the_last_message, Operation, Outcome};
+use crate::tls::operation::{to_the_last_message, Operation, Outcome, Plaintext};
 use crate::tls::progress::done;
 use crate::tls::wakers::Caller;
 use crate::tls::wire::WireEnd;
@@ -72,9 +72,12 @@ impl Connection {
             && self.unsent() == 0
     }
 
-    /// Whether a write that the transport holds up would be a call of libssl that goes well.
+    /// Whether a write would be a call of libssl that goes well, as long as nothing else is called.
     pub(crate) fn may_hold_writes(&self) -> bool {
-        self.is_settled() && self.kept.write_error.is_none() && !self.session.has_sent_shutdown()
+        self.is_settled()
+            && self.kept.write_error.is_none()
+            && self.is_between_handshakes()
+            && !self.session.has_sent_shutdown()
     }
 
     /// Whether a flush has nothing to do.
@@ -134,6 +137,7 @@ impl Connection {
         len: usize,
         write: Operation,
     ) -> Result<Progress<usize>, ssl::Error> {
+        self.plaintext_taken += len as u64;
         // Paused, or stuck for want of ciphertext, it goes on later.
         let _ = self.run(cx, write)?;
         match self.kept.write_error.take() {
@@ -357,6 +361,45 @@ impl Connection {
         }
     }
 
+    /// Has libssl encrypt plaintext here and now.
+    #[inline]
+    pub(super) fn write_inline(&mut self, from: &[u8]) -> Result<Progress<usize>, ssl::Error> {
+        let written = self.inline(|stream| stream.ssl_write(from));
+        if let Ok(Progress::Done(len)) = written {
+            self.plaintext_taken += len as u64;
+        }
+        written
+    }
+
+    /// Likewise with what a caller was told is written, while [`may_hold_writes`](Self::may_hold_writes)
+    /// is so: how it ends, the next write, flush or shutdown says.
+    pub(crate) fn write_held(&mut self, from: &[u8]) {
+        let starved = self.starved_reader();
+        let mut len = 0;
+        while len < from.len() {
+            match self.write_inline(&from[len..]) {
+                Ok(Progress::Done(written)) => len += written,
+                Ok(_) => {
+                    // It is a handshake first, which somebody has asked for.
+                    self.accepted = Some(Operation::Write(Plaintext::new(&from[len..])));
+                    self.starved = Some(Kind::Write);
+                    return;
+                }
+                Err(e) => {
+                    self.kept.write_error = Some(e);
+                    break;
+                }
+            }
+        }
+        self.starved = starved;
+    }
+
+    /// What a reader waits for has not come, whatever is written.
+    #[inline]
+    pub(super) fn starved_reader(&self) -> Option<Kind> {
+        self.starved.filter(|kind| *kind == Kind::Read)
+    }
+
     /// A write of one record at most, where nothing may pause and nothing else is to be sent first.
     /// The transport is given a large one from libssl's own memory. `None` if it is not as simple.
     #[inline]
@@ -373,15 +416,12 @@ impl Connection {
             return None;
         }
         self.caller = Caller::Writer;
-        // What a reader waits for has not come, whatever is written.
-        let starved = self.starved.filter(|kind| *kind == Kind::Read);
+        let starved = self.starved_reader();
         let written = match from.len() < WRITTEN_THROUGH {
-            true => self.inline(|stream| stream.ssl_write(from)),
+            true => self.write_inline(from),
             false => {
                 let wire = Rc::clone(&self.session.wire);
-                wire.through(transport, from.len(), || {
-                    self.inline(|stream| stream.ssl_write(from))
-                })
+                wire.through(transport, from.len(), || self.write_inline(from))
             }
         };
         match written {

@@ -27,6 +27,12 @@ impl Kept {
         }
     }
 
+    /// What was taken, but did not get to its reader.
+    pub(crate) fn put_back(&mut self, plaintext: &[u8]) {
+        self.plaintext = [plaintext, &self.plaintext[self.taken..]].concat();
+        self.taken = 0;
+    }
+
     /// Whether there is plaintext, or an error in its place.
     #[inline]
     pub(crate) fn has_plaintext(&self) -> bool {

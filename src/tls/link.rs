@@ -3,13 +3,17 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::mem::MaybeUninit;
+use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
+use std::ptr;
 use std::task::Context;
 
-use openssl::ssl::{self, ErrorCode, ShutdownResult, Ssl};
+use openssl::ssl::{self, ErrorCode, ShutdownResult, Ssl, SslRef};
 
 use crate::error::Error;
 use crate::tls::buffer::Buffer;
+use crate::tls::drive::is_fatal;
 use crate::tls::polls::as_uninit;
+use crate::tls::wakers::Caller;
 use crate::tls::{Connection, Progress, Role};
 
 /// What an operation is about: what it does about the transport while that does not take what there
@@ -55,8 +59,10 @@ pub(crate) struct Link {
     pub(crate) flushes: bool,
     /// Whether small writes wait for others, to be records together.
     pub(super) coalesces: bool,
-    /// Plaintext of theirs; or of writes that the transport holds up.
+    /// Plaintext of theirs.
     pub(super) coalesced: Buffer,
+    /// Plaintext of writes that the transport holds up, as long as nothing else is called.
+    pub(super) held: Buffer,
 }
 
 impl Link {
@@ -71,12 +77,18 @@ impl Link {
             flushes: false,
             coalesces: false,
             coalesced: Buffer::default(),
+            held: Buffer::default(),
         })
     }
 
     #[cfg(feature = "tokio")]
     pub(crate) fn set_coalescing(&mut self, on: bool) {
         self.coalesces = on;
+    }
+
+    pub(crate) fn ssl_mut(&mut self) -> Option<&mut SslRef> {
+        self.encrypt_held();
+        self.connection.ssl_mut()
     }
 
     pub(crate) fn connect(&mut self, transport: &mut impl Transport) -> Result<(), Error> {
@@ -112,7 +124,8 @@ impl Link {
         transport: &mut impl Transport,
         to: &mut [MaybeUninit<u8>],
     ) -> Result<usize, Error> {
-        if self.connection.reads_nothing_yet() && self.coalesced.is_empty() && !to.is_empty() {
+        let has_plaintext = !self.coalesced.is_empty() || !self.held.is_empty();
+        if self.connection.reads_nothing_yet() && !has_plaintext && !to.is_empty() {
             // libssl need not be asked what it wants.
             self.last = Direction::Read;
             self.reader_wants_read = false;
@@ -124,8 +137,13 @@ impl Link {
         let read = self.drive(transport, Direction::Read, |connection, cx| {
             connection.poll_read_uninit(cx, to)
         });
-        self.send_with_reading(transport, &read);
-        read
+        match read {
+            Ok(len) => {
+                self.send_after_reading(transport, &to[..len]);
+                Ok(len)
+            }
+            Err(e) => Err(self.write_before_waiting(transport, e)),
+        }
     }
 
     pub(crate) fn peek(
@@ -136,8 +154,13 @@ impl Link {
         let peeked = self.drive(transport, Direction::Read, |connection, cx| {
             connection.poll_peek(cx, to)
         });
-        self.send_with_reading(transport, &peeked);
-        peeked
+        match peeked {
+            Ok(len) => {
+                let _ = self.send(transport);
+                Ok(len)
+            }
+            Err(e) => Err(self.write_before_waiting(transport, e)),
+        }
     }
 
     #[cfg(ossl111)]
@@ -169,7 +192,7 @@ impl Link {
         &mut self,
         transport: &mut impl Transport,
     ) -> Result<ShutdownResult, Error> {
-        self.write_coalesced(transport)?;
+        self.write_coalesced(transport, Caller::Writer)?;
         let result = self.drive(transport, Direction::Both, Connection::poll_shutdown)?;
         if let Err(e) = self.send(transport) {
             // It is not closed before the peer can know: said when it is called again.
@@ -186,6 +209,7 @@ impl Link {
         direction: Direction,
         operation: impl FnMut(&mut Connection, &mut Context<'_>) -> Result<Progress<T>, ssl::Error>,
     ) -> Result<T, Error> {
+        self.encrypt_held();
         let done = self.go_on(transport, direction, operation);
         if let Err(e) = &done {
             self.note_wait(direction, e);
@@ -313,31 +337,54 @@ impl Link {
             }
         }
         self.flushes |= self.connection.take_flush();
-        while self.flushes {
-            match transport.flush() {
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                flushed => {
-                    flushed?;
-                    self.flushes = false;
-                }
-            }
+        if self.flushes {
+            flush(transport)?;
+            self.flushes = false;
         }
         Ok(())
     }
 
-    /// The peer may wait for what reading has brought to send, and the caller goes on elsewhere; or
-    /// waits for an answer to what was coalesced. If sending fails, the next operation says so.
-    fn send_with_reading<T>(&mut self, transport: &mut impl Transport, read: &Result<T, Error>) {
-        match read {
-            Ok(_) if self.coalesces => drop(self.send(transport)),
-            Ok(_) => drop(self.push(transport)),
-            Err(e) if e.is_would_block() && !self.coalesced.is_empty() => {
-                // The reader goes on waiting as it does.
-                let waits = self.waits;
-                let _ = self.write_coalesced(transport);
-                (self.last, self.waits) = (Direction::Read, waits);
+    /// The peer may wait for what reading has brought to send, and the caller goes on elsewhere. If
+    /// sending fails, the next operation says so; if it panics, the next read has the plaintext.
+    #[inline]
+    fn send_after_reading(&mut self, transport: &mut impl Transport, read: &[MaybeUninit<u8>]) {
+        if self.connection.has_nothing_to_send() && !self.flushes {
+            return;
+        }
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.send(transport))) {
+            // SAFETY: so many bytes were filled by the read.
+            let read = unsafe { &*(ptr::from_ref(read) as *const [u8]) };
+            self.connection.put_back(read);
+            resume_unwind(payload);
+        }
+    }
+
+    /// The peer may wait for what was coalesced, when a read waits for it.
+    fn write_before_waiting(&mut self, transport: &mut impl Transport, waits: Error) -> Error {
+        let may_write = waits.is_would_block() && self.connection.is_between_handshakes();
+        if !may_write || self.coalesced.is_empty() {
+            return waits;
+        }
+        let direction = self.waits;
+        let written = self.write_coalesced(transport, Caller::Reader);
+        // The reader goes on waiting as it does.
+        (self.last, self.waits) = (Direction::Read, direction);
+        match written {
+            Err(Error::Ssl(e)) if is_fatal(&e) => Error::Ssl(e),
+            Err(Error::Ssl(e)) => {
+                self.connection.keep_write_error(e);
+                waits
             }
-            Err(_) => {}
+            _ => waits,
+        }
+    }
+}
+
+pub(super) fn flush(transport: &mut impl Transport) -> io::Result<()> {
+    loop {
+        match transport.flush() {
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            flushed => return flushed,
         }
     }
 }

@@ -165,7 +165,17 @@ impl Connection {
         cx: &mut Context<'_>,
         from: &[u8],
     ) -> Result<Progress<usize>, ssl::Error> {
-        self.caller = Caller::Writer;
+        self.poll_write_for(Caller::Writer, cx, from)
+    }
+
+    /// [`poll_write`](Self::poll_write), for this caller.
+    pub(crate) fn poll_write_for(
+        &mut self,
+        caller: Caller,
+        cx: &mut Context<'_>,
+        from: &[u8],
+    ) -> Result<Progress<usize>, ssl::Error> {
+        self.caller = caller;
         if from.is_empty() {
             return Ok(Progress::Done(0));
         }
@@ -179,8 +189,7 @@ impl Connection {
             let len = from.len().min(room);
             return self.accept(cx, len, Operation::Write(Plaintext::new(&from[..len])));
         }
-        // What a reader waits for has not come, whatever is written.
-        let starved = self.starved.filter(|kind| *kind == Kind::Read);
+        let starved = self.starved_reader();
         let mut len = 0;
         while len < from.len() {
             // Without SSL_MODE_ENABLE_PARTIAL_WRITE it takes all that it is given.
@@ -188,7 +197,7 @@ impl Connection {
             if piece.is_empty() {
                 break;
             }
-            match self.inline(|stream| stream.ssl_write(piece)) {
+            match self.write_inline(piece) {
                 Ok(Progress::Done(written)) => len += written,
                 Ok(wants) if len == 0 => return Ok(wants),
                 Ok(_) => break,

@@ -99,7 +99,7 @@ impl<S> SslStream<S> {
     /// # }
     /// ```
     pub fn ssl_mut(&mut self) -> Option<&mut SslRef> {
-        self.link.connection.ssl_mut()
+        self.link.ssl_mut()
     }
 
     /// The transport.

@@ -1,11 +1,12 @@
 //! How a stream writes: when plaintext becomes records, and when those are sent.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 
 use crate::error::Error;
 use crate::tls::buffer::Buffer;
 use crate::tls::drive::{PLAINTEXT, WRITE_LIMIT};
-use crate::tls::link::{Direction, Link, Transport};
+use crate::tls::link::{flush, Direction, Link, Transport};
+use crate::tls::wakers::Caller;
 use crate::tls::Connection;
 
 impl Link {
@@ -14,83 +15,134 @@ impl Link {
         transport: &mut impl Transport,
         from: &[u8],
     ) -> Result<usize, Error> {
-        if !self.coalesces {
-            if !self.push(transport)? {
-                if !transport.blocks() && self.may_hold(from) {
-                    return self.hold(from);
-                }
-                self.write_coalesced(transport)?;
+        if self.coalesces {
+            self.encrypt_held();
+            return self.write_later(transport, from);
+        }
+        if !self.push(transport)? {
+            if !transport.blocks() && self.may_hold(from) {
+                return self.hold(from);
             }
-            return self.write_now(transport, from);
+            self.encrypt_held();
         }
+        self.write_coalesced(transport, Caller::Writer)?;
+        self.write_now(transport, Caller::Writer, from)
+    }
+
+    /// Keeps it, to be a record together with others.
+    fn write_later(&mut self, transport: &mut impl Transport, from: &[u8]) -> Result<usize, Error> {
         if self.coalesced.len() == WRITE_LIMIT {
-            self.write_coalesced(transport)?;
+            self.write_coalesced(transport, Caller::Writer)?;
         }
-        let len = self.coalesce(from);
+        let len = from.len().min(WRITE_LIMIT - self.coalesced.len());
+        self.coalesced.extend(&from[..len]);
         if self.coalesced.len() == WRITE_LIMIT {
             // If it cannot be, what comes next says so.
-            let _ = self.write_coalesced(transport);
+            let _ = self.write_coalesced(transport, Caller::Writer);
         }
         Ok(len)
     }
 
-    /// Adds as much as there is room for.
-    fn coalesce(&mut self, from: &[u8]) -> usize {
-        let len = from.len().min(WRITE_LIMIT - self.coalesced.len());
-        self.coalesced.extend(&from[..len]);
-        len
-    }
-
     /// Sends what there is, and then what the transport has held up. Whether it has taken all.
     #[inline]
-    pub(super) fn push(&mut self, transport: &mut impl Transport) -> Result<bool, Error> {
-        match self.send(transport) {
-            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(false),
-            sent => sent?,
+    fn push(&mut self, transport: &mut impl Transport) -> io::Result<bool> {
+        loop {
+            match self.send(transport) {
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+                sent => sent?,
+            }
+            if self.connection.unsent() > 0 {
+                return Ok(false);
+            }
+            if self.held.is_empty() {
+                return Ok(true);
+            }
+            self.encrypt_held();
         }
-        if !self.coalesced.is_empty() {
-            self.write_coalesced(transport)?;
-        }
-        Ok(self.connection.unsent() == 0)
     }
 
     /// Whether this write may wait for the transport as plaintext, which it does not take anyway: it
-    /// is few records then, with what comes after it.
+    /// is few records then, with those after it.
     fn may_hold(&self, from: &[u8]) -> bool {
-        from.len() < PLAINTEXT && self.connection.may_hold_writes()
+        from.len() < PLAINTEXT
+            && self.coalesced.is_empty()
+            && self.broken.is_none()
+            && self.connection.may_hold_writes()
     }
 
     fn hold(&mut self, from: &[u8]) -> Result<usize, Error> {
         self.last = Direction::Write;
         self.writer_wants_read = false;
-        match self.coalesce(from) {
-            0 if !from.is_empty() => {
-                self.waits = Direction::Write;
-                Err(Error::Io(ErrorKind::WouldBlock.into()))
-            }
-            len => Ok(len),
+        let unsent = self.connection.unsent() + self.held.len();
+        let len = from.len().min(WRITE_LIMIT.saturating_sub(unsent));
+        if len == 0 && !from.is_empty() {
+            self.waits = Direction::Write;
+            return Err(Error::Io(ErrorKind::WouldBlock.into()));
+        }
+        self.held.extend(&from[..len]);
+        Ok(len)
+    }
+
+    /// Whatever is called next but another such write finds what was held as it would be without:
+    /// ciphertext that is unsent.
+    #[inline]
+    pub(super) fn encrypt_held(&mut self) {
+        if !self.held.is_empty() {
+            let held = std::mem::take(&mut self.held);
+            self.connection.write_held(held.bytes());
         }
     }
 
     /// Has libssl take what was coalesced.
-    pub(super) fn write_coalesced(&mut self, transport: &mut impl Transport) -> Result<(), Error> {
-        /// Also if the transport panics.
-        struct PutBack<'a>(&'a mut Link, Buffer);
+    #[inline]
+    pub(super) fn write_coalesced(
+        &mut self,
+        transport: &mut impl Transport,
+        caller: Caller,
+    ) -> Result<(), Error> {
+        match self.coalesced.is_empty() {
+            true => Ok(()),
+            false => self.write_all_coalesced(transport, caller),
+        }
+    }
+
+    fn write_all_coalesced(
+        &mut self,
+        transport: &mut impl Transport,
+        caller: Caller,
+    ) -> Result<(), Error> {
+        /// What has not been taken, also if the transport or a job panics.
+        struct PutBack<'a> {
+            link: &'a mut Link,
+            plaintext: Buffer,
+            /// How much had been taken before.
+            taken: u64,
+        }
         impl Drop for PutBack<'_> {
             fn drop(&mut self) {
-                self.0.coalesced = std::mem::take(&mut self.1);
+                let taken = self.link.connection.plaintext_taken() - self.taken;
+                self.plaintext.consume(taken as usize);
+                self.link.coalesced = std::mem::take(&mut self.plaintext);
             }
         }
         while !self.coalesced.is_empty() {
-            let plaintext = std::mem::take(&mut self.coalesced);
-            let mut lent = PutBack(self, plaintext);
-            let written = lent.0.write_now(transport, lent.1.bytes())?;
-            lent.1.consume(written);
+            let lent = PutBack {
+                plaintext: std::mem::take(&mut self.coalesced),
+                taken: self.connection.plaintext_taken(),
+                link: self,
+            };
+            lent.link
+                .write_now(transport, caller, lent.plaintext.bytes())?;
         }
         Ok(())
     }
 
-    fn write_now(&mut self, transport: &mut impl Transport, from: &[u8]) -> Result<usize, Error> {
+    fn write_now(
+        &mut self,
+        transport: &mut impl Transport,
+        caller: Caller,
+        from: &[u8],
+    ) -> Result<usize, Error> {
         // What was written before goes first; if it cannot, this is not written.
         match self.send(transport) {
             Err(e) if e.kind() != ErrorKind::WouldBlock => return Err(e.into()),
@@ -104,7 +156,7 @@ impl Link {
         let written = match self.connection.write_record(transport, from) {
             Some(written) => self.alerted(transport, written)?,
             None => self.drive(transport, Direction::Write, |connection, cx| {
-                connection.poll_write(cx, from)
+                connection.poll_write_for(caller, cx, from)
             })?,
         };
         // It is written from here on: an error is of what comes next, or the caller would write it
@@ -122,9 +174,10 @@ impl Link {
 
     /// Sends what was written, and flushes the transport.
     pub(crate) fn flush(&mut self, transport: &mut impl Transport) -> Result<(), Error> {
-        self.write_coalesced(transport)?;
+        self.encrypt_held();
+        self.write_coalesced(transport, Caller::Writer)?;
         self.flush_ciphertext(transport)?;
-        Ok(transport.flush()?)
+        Ok(flush(transport)?)
     }
 
     fn flush_ciphertext(&mut self, transport: &mut impl Transport) -> Result<(), Error> {

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{ready, Context, Poll};
 
-use openssl::ssl::{ErrorCode, Ssl};
+use openssl::ssl::{ErrorCode, Ssl, SslRef};
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -40,6 +40,10 @@ impl<S> Channel<S> {
 
     pub(crate) fn connection_mut(&mut self) -> &mut Connection {
         &mut self.link.connection
+    }
+
+    pub(crate) fn ssl_mut(&mut self) -> Option<&mut SslRef> {
+        self.link.ssl_mut()
     }
 
     pub(crate) fn set_coalescing(&mut self, on: bool) {

@@ -164,7 +164,7 @@ impl<S> LocalSslStream<S> {
     /// }
     /// ```
     pub fn ssl_mut(&mut self) -> Option<&mut SslRef> {
-        self.channel.connection_mut().ssl_mut()
+        self.channel.ssl_mut()
     }
 
     /// Whether an operation is in flight: paused, or waiting for a free job.

@@ -4,6 +4,7 @@ mod blocking;
 #[path = "../common/mod.rs"]
 mod common;
 mod features;
+mod held_up;
 mod interest;
 mod lengths;
 mod like_rust_openssl;

@@ -4,6 +4,8 @@
 mod common;
 
 mod always;
+mod at_random;
+mod at_random_tasks;
 mod callback;
 mod coalesced;
 mod drop_futures;

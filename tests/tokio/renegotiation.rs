@@ -14,13 +14,13 @@ use crate::common::executor::Executor;
 use crate::common::handshake::client_context;
 use crate::common::thread::PATIENCE;
 
-mod c {
+pub mod c {
     extern "C" {
-        pub(crate) fn SSL_renegotiate(ssl: *mut openssl_sys::SSL) -> std::os::raw::c_int;
+        pub fn SSL_renegotiate(ssl: *mut openssl_sys::SSL) -> std::os::raw::c_int;
     }
 }
 
-fn opened<T: Stream<Wire>>(policy: AsyncPolicy) -> (T, Peer) {
+pub fn opened<T: Stream<Wire>>(policy: AsyncPolicy) -> (T, Peer) {
     let server = server_context(|ctx| {
         ctx.set_max_proto_version(Some(SslVersion::TLS1_2)).unwrap();
     });
