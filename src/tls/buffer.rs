@@ -11,19 +11,23 @@ pub(crate) const PIECE: usize = 4 * RECORD;
 const KEPT: usize = 16;
 
 thread_local! {
-    static FREE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    /// Of ciphertext, and of plaintext: no transport sees what memory had of that.
+    static FREE: [RefCell<Vec<Vec<u8>>>; 2] = const { [const { RefCell::new(Vec::new()) }; 2] };
 }
 
 /// Bytes in order: added at the end, taken from the start. Without any it holds no memory.
 #[derive(Default)]
-pub(crate) struct Buffer {
+pub(crate) struct Buffer<const PLAIN: bool = false> {
     /// Initialized throughout, so that any transport can read into it.
     memory: Vec<u8>,
     start: usize,
     end: usize,
 }
 
-impl Buffer {
+/// Of plaintext.
+pub(crate) type Plain = Buffer<true>;
+
+impl<const PLAIN: bool> Buffer<PLAIN> {
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.end - self.start
@@ -43,7 +47,10 @@ impl Buffer {
     #[inline]
     pub(crate) fn room(&mut self, at_least: usize) -> &mut [u8] {
         if self.memory.is_empty() {
-            let kept = FREE.try_with(|free| free.borrow_mut().pop()).ok().flatten();
+            let kept = FREE
+                .try_with(|free| free[usize::from(PLAIN)].borrow_mut().pop())
+                .ok()
+                .flatten();
             self.memory = kept.unwrap_or_else(|| vec![0; PIECE]);
         }
         if self.memory.len() - self.end < at_least {
@@ -103,7 +110,7 @@ impl Buffer {
         if memory.len() == PIECE {
             // At the thread's end it is only dropped.
             let _ = FREE.try_with(|free| {
-                let mut free = free.borrow_mut();
+                let mut free = free[usize::from(PLAIN)].borrow_mut();
                 if free.len() < KEPT {
                     free.push(memory);
                 }
@@ -112,7 +119,7 @@ impl Buffer {
     }
 }
 
-impl Drop for Buffer {
+impl<const PLAIN: bool> Drop for Buffer<PLAIN> {
     fn drop(&mut self) {
         (self.start, self.end) = (0, 0);
         self.give_back_if_empty();
@@ -125,7 +132,7 @@ mod tests {
 
     #[test]
     fn bytes_come_out_as_they_went_in() {
-        let mut buffer = Buffer::default();
+        let mut buffer = Buffer::<false>::default();
         let mut expected = std::collections::VecDeque::new();
         let mut next = 0_u8;
         for step in 0..2000_usize {
@@ -145,25 +152,36 @@ mod tests {
 
     #[test]
     fn an_empty_buffer_holds_no_memory_and_the_next_one_has_it() {
-        let mut first = Buffer::default();
+        let mut first = Buffer::<false>::default();
         first.extend(b"abc");
         let place = first.memory.as_ptr();
         first.consume(3);
         assert_eq!(first.memory.capacity(), 0);
-        let mut second = Buffer::default();
+        let mut second = Buffer::<false>::default();
         assert_eq!(second.room(1).as_ptr(), place);
         second.add(0);
         assert_eq!(second.memory.capacity(), 0);
     }
 
     #[test]
+    fn ciphertext_is_not_put_where_plaintext_was() {
+        let mut plain = Plain::default();
+        plain.extend(b"secret");
+        let place = plain.memory.as_ptr();
+        plain.consume(6);
+        let mut cipher = Buffer::<false>::default();
+        assert_ne!(cipher.room(1).as_ptr(), place);
+        assert_eq!(plain.room(1).as_ptr(), place);
+    }
+
+    #[test]
     fn it_grows_for_more_than_a_piece_and_that_is_not_kept() {
-        let mut buffer = Buffer::default();
+        let mut buffer = Buffer::<false>::default();
         let large: Vec<u8> = (0..3 * PIECE).map(|n| n as u8).collect();
         buffer.extend(&large[..10]);
         buffer.extend(&large[10..]);
         assert_eq!(buffer.bytes(), large);
         buffer.consume(large.len());
-        assert!(FREE.with(|free| free.borrow().iter().all(|memory| memory.len() == PIECE)));
+        assert!(FREE.with(|[free, _]| free.borrow().iter().all(|memory| memory.len() == PIECE)));
     }
 }

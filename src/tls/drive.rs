@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use openssl::ssl::{self, ErrorCode, SslStream};
 
 use crate::tls::buffer::{PIECE, RECORD};
-use crate::tls::operation::{to_the_last_message, Operation, Outcome, Plaintext};
+use crate::tls::operation::{to_the_last_message, Operation, Outcome};
 use crate::tls::progress::done;
 use crate::tls::wakers::Caller;
 use crate::tls::wire::WireEnd;
@@ -137,11 +137,18 @@ impl Connection {
         len: usize,
         write: Operation,
     ) -> Result<Progress<usize>, ssl::Error> {
+        // Before, as it is also if a future panics.
         self.plaintext_taken += len as u64;
         // Paused, or stuck for want of ciphertext, it goes on later.
-        let _ = self.run(cx, write)?;
-        match self.kept.write_error.take() {
-            Some(e) => Err(e),
+        let error = match self.run(cx, write) {
+            Ok(_) => self.kept.write_error.take(),
+            Err(e) => Some(e),
+        };
+        match error {
+            Some(e) => {
+                self.plaintext_taken -= len as u64;
+                Err(e)
+            }
             None => Ok(Progress::Done(len)),
         }
     }
@@ -371,27 +378,20 @@ impl Connection {
         written
     }
 
-    /// Likewise with what a caller was told is written, while [`may_hold_writes`](Self::may_hold_writes)
-    /// is so: how it ends, the next write, flush or shutdown says.
-    pub(crate) fn write_held(&mut self, from: &[u8]) {
+    /// Likewise all of it, or as much as goes without anything else; and what is fatal.
+    pub(crate) fn write_held(&mut self, from: &[u8]) -> (usize, Result<(), ssl::Error>) {
         let starved = self.starved_reader();
         let mut len = 0;
         while len < from.len() {
             match self.write_inline(&from[len..]) {
                 Ok(Progress::Done(written)) => len += written,
-                Ok(_) => {
-                    // It is a handshake first, which somebody has asked for.
-                    self.accepted = Some(Operation::Write(Plaintext::new(&from[len..])));
-                    self.starved = Some(Kind::Write);
-                    return;
-                }
-                Err(e) => {
-                    self.kept.write_error = Some(e);
-                    break;
-                }
+                Err(e) if is_fatal(&e) => return (len, Err(e)),
+                // It is written again.
+                Ok(_) | Err(_) => return (len, Ok(())),
             }
         }
         self.starved = starved;
+        (len, Ok(()))
     }
 
     /// What a reader waits for has not come, whatever is written.

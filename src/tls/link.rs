@@ -10,7 +10,7 @@ use std::task::Context;
 use openssl::ssl::{self, ErrorCode, ShutdownResult, Ssl, SslRef};
 
 use crate::error::Error;
-use crate::tls::buffer::Buffer;
+use crate::tls::buffer::Plain;
 use crate::tls::drive::is_fatal;
 use crate::tls::polls::as_uninit;
 use crate::tls::wakers::Caller;
@@ -60,9 +60,9 @@ pub(crate) struct Link {
     /// Whether small writes wait for others, to be records together.
     pub(super) coalesces: bool,
     /// Plaintext of theirs.
-    pub(super) coalesced: Buffer,
+    pub(super) coalesced: Plain,
     /// Plaintext of writes that the transport holds up, as long as nothing else is called.
-    pub(super) held: Buffer,
+    pub(super) held: Plain,
 }
 
 impl Link {
@@ -76,8 +76,8 @@ impl Link {
             broken: None,
             flushes: false,
             coalesces: false,
-            coalesced: Buffer::default(),
-            held: Buffer::default(),
+            coalesced: Plain::default(),
+            held: Plain::default(),
         })
     }
 
@@ -87,7 +87,8 @@ impl Link {
     }
 
     pub(crate) fn ssl_mut(&mut self) -> Option<&mut SslRef> {
-        self.encrypt_held();
+        // If that fails, what is called next is told.
+        let _ = self.encrypt_held();
         self.connection.ssl_mut()
     }
 
@@ -192,7 +193,7 @@ impl Link {
         &mut self,
         transport: &mut impl Transport,
     ) -> Result<ShutdownResult, Error> {
-        self.write_coalesced(transport, Caller::Writer)?;
+        self.write_kept(transport)?;
         let result = self.drive(transport, Direction::Both, Connection::poll_shutdown)?;
         if let Err(e) = self.send(transport) {
             // It is not closed before the peer can know: said when it is called again.
@@ -209,7 +210,8 @@ impl Link {
         direction: Direction,
         operation: impl FnMut(&mut Connection, &mut Context<'_>) -> Result<Progress<T>, ssl::Error>,
     ) -> Result<T, Error> {
-        self.encrypt_held();
+        let held = self.encrypt_held();
+        self.alerted(transport, held)?;
         let done = self.go_on(transport, direction, operation);
         if let Err(e) = &done {
             self.note_wait(direction, e);
@@ -217,7 +219,7 @@ impl Link {
         done
     }
 
-    fn note_wait(&mut self, direction: Direction, e: &Error) {
+    pub(super) fn note_wait(&mut self, direction: Direction, e: &Error) {
         if e.is_would_block() {
             self.waits = direction;
         }

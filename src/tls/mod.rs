@@ -21,7 +21,7 @@ mod wire;
 mod writing;
 
 #[cfg(feature = "tokio")]
-pub(crate) use buffer::Buffer;
+pub(crate) use buffer::{Buffer, Plain};
 #[cfg(feature = "tokio")]
 pub(crate) use drive::WRITE_LIMIT;
 #[cfg(feature = "tokio")]

@@ -1,9 +1,11 @@
 //! How a stream writes: when plaintext becomes records, and when those are sent.
 
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
+
+use openssl::ssl;
 
 use crate::error::Error;
-use crate::tls::buffer::Buffer;
+use crate::tls::buffer::Plain;
 use crate::tls::drive::{PLAINTEXT, WRITE_LIMIT};
 use crate::tls::link::{flush, Direction, Link, Transport};
 use crate::tls::wakers::Caller;
@@ -16,16 +18,14 @@ impl Link {
         from: &[u8],
     ) -> Result<usize, Error> {
         if self.coalesces {
-            self.encrypt_held();
+            let held = self.encrypt_held();
+            self.alerted(transport, held)?;
             return self.write_later(transport, from);
         }
-        if !self.push(transport)? {
-            if !transport.blocks() && self.may_hold(from) {
-                return self.hold(from);
-            }
-            self.encrypt_held();
+        if !transport.blocks() && !self.push(transport)? && self.may_hold(from) {
+            return self.hold(from);
         }
-        self.write_coalesced(transport, Caller::Writer)?;
+        self.write_kept(transport)?;
         self.write_now(transport, Caller::Writer, from)
     }
 
@@ -45,7 +45,7 @@ impl Link {
 
     /// Sends what there is, and then what the transport has held up. Whether it has taken all.
     #[inline]
-    fn push(&mut self, transport: &mut impl Transport) -> io::Result<bool> {
+    fn push(&mut self, transport: &mut impl Transport) -> Result<bool, Error> {
         loop {
             match self.send(transport) {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {}
@@ -57,7 +57,8 @@ impl Link {
             if self.held.is_empty() {
                 return Ok(true);
             }
-            self.encrypt_held();
+            let held = self.encrypt_held();
+            self.alerted(transport, held)?;
         }
     }
 
@@ -84,13 +85,33 @@ impl Link {
     }
 
     /// Whatever is called next but another such write finds what was held as it would be without:
-    /// ciphertext that is unsent.
+    /// ciphertext that is unsent. What libssl does not take now is as if it were coalesced; so it is
+    /// after a fatal error, and each write or flush is told.
     #[inline]
-    pub(super) fn encrypt_held(&mut self) {
-        if !self.held.is_empty() {
-            let held = std::mem::take(&mut self.held);
-            self.connection.write_held(held.bytes());
+    pub(super) fn encrypt_held(&mut self) -> Result<(), ssl::Error> {
+        match self.held.is_empty() {
+            true => Ok(()),
+            false => self.encrypt_all_held(),
         }
+    }
+
+    fn encrypt_all_held(&mut self) -> Result<(), ssl::Error> {
+        debug_assert!(self.coalesced.is_empty(), "it would be before that");
+        let mut held = std::mem::take(&mut self.held);
+        let (taken, result) = match self.connection.is_between_handshakes() {
+            true => self.connection.write_held(held.bytes()),
+            false => (0, Ok(())),
+        };
+        held.consume(taken);
+        self.coalesced = held;
+        result
+    }
+
+    /// Has libssl take all that was written before.
+    pub(super) fn write_kept(&mut self, transport: &mut impl Transport) -> Result<(), Error> {
+        let held = self.encrypt_held();
+        self.alerted(transport, held)?;
+        self.write_coalesced(transport, Caller::Writer)
     }
 
     /// Has libssl take what was coalesced.
@@ -114,7 +135,7 @@ impl Link {
         /// What has not been taken, also if the transport or a job panics.
         struct PutBack<'a> {
             link: &'a mut Link,
-            plaintext: Buffer,
+            plaintext: Plain,
             /// How much had been taken before.
             taken: u64,
         }
@@ -174,10 +195,18 @@ impl Link {
 
     /// Sends what was written, and flushes the transport.
     pub(crate) fn flush(&mut self, transport: &mut impl Transport) -> Result<(), Error> {
-        self.encrypt_held();
-        self.write_coalesced(transport, Caller::Writer)?;
+        self.write_kept(transport)?;
         self.flush_ciphertext(transport)?;
-        Ok(flush(transport)?)
+        if let Some(kind) = self.broken {
+            return Err(Error::Io(kind.into()));
+        }
+        let flushed = flush(transport).map_err(Error::Io);
+        // Where it has to wait, that is waited for.
+        self.flushes = matches!(&flushed, Err(e) if e.is_would_block());
+        if let Err(e) = &flushed {
+            self.note_wait(Direction::Write, e);
+        }
+        flushed
     }
 
     fn flush_ciphertext(&mut self, transport: &mut impl Transport) -> Result<(), Error> {

@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::error::Error;
-use crate::tls::{is_end, Buffer, Caller, Connection, Link, WRITE_LIMIT};
+use crate::tls::{is_end, Caller, Connection, Link, Plain, WRITE_LIMIT};
 use crate::tokio::task_transport::{TaskTransport, Waiting};
 
 pin_project! {
@@ -141,7 +141,7 @@ impl<S: AsyncRead + AsyncWrite> Channel<S> {
         if first.len() >= WRITE_LIMIT {
             return self.poll_write(cx, first);
         }
-        let mut together = Buffer::default();
+        let mut together = Plain::default();
         together.extend(first);
         for piece in std::iter::once(second).chain(pieces) {
             let room = WRITE_LIMIT - together.len();

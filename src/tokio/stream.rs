@@ -7,7 +7,7 @@ use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::error::Error;
-use crate::tls::Buffer;
+use crate::tls::{Buffer, Plain};
 use crate::tokio::channel::Channel;
 use crate::tokio::task_transport::Waiting;
 use crate::trace::HandshakeSpan;
@@ -80,6 +80,7 @@ const _: () = {
     is_send::<Ssl>();
     is_send::<ssl::Error>();
     is_send::<Buffer>();
+    is_send::<Plain>();
     is_send::<Waiting>();
     is_send::<HandshakeSpan>();
 };

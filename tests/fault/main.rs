@@ -10,3 +10,4 @@ mod job_threads;
 mod malloc;
 #[cfg(target_os = "linux")]
 mod resources;
+mod written;

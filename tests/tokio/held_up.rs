@@ -14,6 +14,7 @@ use super::ends::on_one_thread;
 #[cfg(ossl111)]
 use super::ends::{server, server_context};
 use super::polled::{poll_now, poll_with, Woken};
+use super::renegotiation;
 #[cfg(ossl111)]
 use super::wire::wires;
 use super::wire::{Act, Call, Wire};
@@ -386,4 +387,61 @@ fn a_flush_that_is_held_up_holds_up_no_write() {
     assert_eq!(read_now(&mut stream).unwrap().unwrap(), b"x");
     assert_eq!(write_until_pending(&mut stream, b"abc", 1), 3);
     assert_eq!(got(&mut peer, 3), b"abc");
+}
+
+/// Our client begins a handshake while the server's data is on its way: libssl takes that with a read, and
+/// not with a write.
+#[test]
+fn what_was_held_up_is_not_written_while_a_renegotiation_goes_on() {
+    use foreign_types::ForeignTypeRef;
+    extern "C" {
+        fn SSL_set_options(ssl: *mut openssl_sys::SSL, options: u64) -> u64;
+    }
+    /// Of OpenSSL 3; without, it is allowed.
+    const ALLOW_CLIENT_RENEGOTIATION: u64 = 1 << 8;
+    for is_asked_for_first in [true, false] {
+        let (mut stream, mut peer) =
+            renegotiation::opened::<LocalSslStream<Wire>>(AsyncPolicy::Handshake);
+        if cfg!(ossl300) {
+            // SAFETY: a live SSL that nobody uses at the moment.
+            unsafe { SSL_set_options(peer.ssl().as_ptr(), ALLOW_CLIENT_RENEGOTIATION) };
+        }
+        let renegotiate = |stream: &LocalSslStream<Wire>| {
+            // SAFETY: likewise.
+            let begun = unsafe { renegotiation::c::SSL_renegotiate(stream.ssl().as_ptr()) };
+            assert_eq!(begun, 1);
+        };
+        fill(&mut stream);
+        assert_eq!(write_until_pending(&mut stream, b"first ", 6), 6);
+        let (mut ours, mut peers) = (Vec::new(), Vec::new());
+        let mut second = 0;
+        if is_asked_for_first {
+            renegotiate(&stream);
+            second += write_until_pending(&mut stream, b"second", 6);
+        } else {
+            second += write_until_pending(&mut stream, b"second", 6);
+            renegotiate(&stream);
+        }
+        open(&mut stream);
+        assert!(read_now(&mut stream).is_none());
+        assert_eq!(
+            poll_now(|cx| Pin::new(&mut peer).poll_write(cx, b"data"))
+                .unwrap()
+                .unwrap(),
+            4
+        );
+        for _ in 0..8 {
+            ours.extend(read_now(&mut stream).into_iter().flat_map(Result::unwrap));
+            peers.extend(read_now(&mut peer).into_iter().flat_map(Result::unwrap));
+        }
+        for _ in 0..8 {
+            second += write_until_pending(&mut stream, &b"second"[second..], 6);
+            let _ = poll_now(|cx| Pin::new(&mut stream).poll_flush(cx));
+            peers.extend(read_now(&mut peer).into_iter().flat_map(Result::unwrap));
+        }
+        assert_eq!(
+            (&ours[..], &peers[..]),
+            (&b"data"[..], &b"first second"[..])
+        );
+    }
 }
