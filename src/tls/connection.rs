@@ -110,6 +110,8 @@ pub struct Connection {
     pub(super) span: HandshakeSpan,
     /// Who else waits for what is in flight.
     pub(super) wakers: Wakers,
+    /// Whether libssl has refused a write for good.
+    pub(super) write_failed: bool,
     /// How many bytes of plaintext have been taken, by libssl or for it.
     pub(super) plaintext_taken: u64,
     /// Neither `Send` nor `Sync` (H1).
@@ -160,6 +162,7 @@ impl Connection {
             caller: Caller::Handshake,
             span: HandshakeSpan::default(),
             wakers: Wakers::default(),
+            write_failed: false,
             plaintext_taken: 0,
             _thread: PhantomData,
         })
@@ -415,6 +418,12 @@ impl Connection {
     pub(crate) fn discard_unsent(&mut self) {
         let unsent = self.unsent();
         self.session.wire.outgoing_mut().consume(unsent);
+    }
+
+    /// Whether libssl has refused a write for good: some versions would take the next one all the same,
+    /// and the peer could not decrypt it.
+    pub(crate) fn has_write_failed(&self) -> bool {
+        self.write_failed
     }
 
     /// How many bytes of plaintext have been taken so far.

@@ -75,6 +75,7 @@ impl Connection {
     /// Whether a write would be a call of libssl that goes well, as long as nothing else is called.
     pub(crate) fn may_hold_writes(&self) -> bool {
         self.is_settled()
+            && !self.write_failed
             && self.kept.write_error.is_none()
             && self.is_between_handshakes()
             && !self.session.has_sent_shutdown()
@@ -325,7 +326,10 @@ impl Connection {
                 self.starved = Some(Kind::Write);
                 return Ok(Wants::Ciphertext);
             }
-            Outcome::Write(_, result) => self.kept.write_error = result.err(),
+            Outcome::Write(_, result) => {
+                self.write_failed |= result.as_ref().err().is_some_and(is_fatal);
+                self.kept.write_error = result.err();
+            }
 
             Outcome::Shutdown(Err(e)) if wants_ciphertext(&e) => {
                 self.starved = Some(Kind::Shutdown);
@@ -372,8 +376,10 @@ impl Connection {
     #[inline]
     pub(super) fn write_inline(&mut self, from: &[u8]) -> Result<Progress<usize>, ssl::Error> {
         let written = self.inline(|stream| stream.ssl_write(from));
-        if let Ok(Progress::Done(len)) = written {
-            self.plaintext_taken += len as u64;
+        match &written {
+            Ok(Progress::Done(len)) => self.plaintext_taken += *len as u64,
+            Ok(_) => {}
+            Err(e) => self.write_failed |= is_fatal(e),
         }
         written
     }

@@ -1,6 +1,6 @@
 //! How a stream writes: when plaintext becomes records, and when those are sent.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 
 use openssl::ssl;
 
@@ -145,6 +145,11 @@ impl Link {
                 self.plaintext.consume(taken as usize);
                 self.link.coalesced = std::mem::take(&mut self.plaintext);
             }
+        }
+        if self.connection.has_write_failed() {
+            let lost =
+                "what was written before is not sent, as libssl has refused a write for good";
+            return Err(Error::Io(io::Error::new(ErrorKind::BrokenPipe, lost)));
         }
         while !self.coalesced.is_empty() {
             let lent = PutBack {

@@ -48,7 +48,7 @@ fn a_held_write_that_fails_is_told_to_the_reader_and_the_writer() {
         install();
         // A reader that libssl has told to wait, and one that it has not.
         for peeks in [false, true] {
-            let (mut ours, mut peer, is_full) = opened();
+            let (mut ours, _peer, is_full) = opened();
             let waits = ours.read(&mut [0]).unwrap_err();
             assert_eq!(waits.kind(), ErrorKind::WouldBlock);
             is_full.set(true);
@@ -62,11 +62,7 @@ fn a_held_write_that_fails_is_told_to_the_reader_and_the_writer() {
             assert!(failed, "nothing was allocated");
             let told = read.expect_err("it is no end");
             assert_ne!(told.kind(), ErrorKind::WouldBlock, "peeks: {peeks}");
-            let flushed = ours.flush();
-            let mut got = [0; 20];
-            let len = peer.read(&mut got).unwrap_or(0) + peer.read(&mut got[6..]).unwrap_or(0);
-            // OpenSSL 1.1.0 goes on after such an error.
-            assert!(flushed.is_err() || got[..len] == *b"first second");
+            ours.flush().expect_err("it was not written");
         }
     });
 }
