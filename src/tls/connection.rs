@@ -110,7 +110,8 @@ pub struct Connection {
     pub(super) span: HandshakeSpan,
     /// Who else waits for what is in flight.
     pub(super) wakers: Wakers,
-    /// Whether libssl has refused a write for good.
+    /// Whether libssl has refused a write for good: some versions would take the next one all the same,
+    /// and the peer could not decrypt it.
     pub(super) write_failed: bool,
     /// How many bytes of plaintext have been taken, by libssl or for it.
     pub(super) plaintext_taken: u64,
@@ -401,7 +402,7 @@ impl Connection {
     /// the handshake. False if it is not there.
     #[cfg(feature = "tokio")]
     pub(crate) fn leave_thread(&mut self) -> bool {
-        let ready = !self.is_in_flight() && self.open && self.session.ssl().is_init_finished();
+        let ready = !self.is_in_flight() && self.is_between_handshakes();
         if !ready || !Session::leave_thread(&mut self.session) {
             return false;
         }
@@ -420,26 +421,10 @@ impl Connection {
         self.session.wire.outgoing_mut().consume(unsent);
     }
 
-    /// Whether libssl has refused a write for good: some versions would take the next one all the same,
-    /// and the peer could not decrypt it.
-    pub(crate) fn has_write_failed(&self) -> bool {
-        self.write_failed
-    }
-
-    /// How many bytes of plaintext have been taken so far.
-    pub(crate) fn plaintext_taken(&self) -> u64 {
-        self.plaintext_taken
-    }
-
     /// Whether no handshake is going on, be it a later one. Not after a fatal error, either, with OpenSSL
     /// 1.1.1 and later.
     pub(crate) fn is_between_handshakes(&self) -> bool {
         self.open && self.session.ssl().is_init_finished()
-    }
-
-    /// For the next read, before what it would bring.
-    pub(crate) fn put_back(&mut self, plaintext: &[u8]) {
-        self.kept.put_back(plaintext);
     }
 
     /// For the next write, flush or shutdown.

@@ -1,17 +1,13 @@
-//! How a connection's operations go on: inline, or as a job, one at a time (H2).
+//! How a connection's operations go on, one at a time (H2): as a job, or with a call of `inline.rs`.
 
-use std::io::Write;
 use std::panic::resume_unwind;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use openssl::ssl::{self, ErrorCode, SslStream};
+use openssl::ssl::{self, ErrorCode};
 
 use crate::tls::buffer::{PIECE, RECORD};
-use crate::tls::operation::{to_the_last_message, Operation, Outcome};
+use crate::tls::operation::{Operation, Outcome};
 use crate::tls::progress::done;
-use crate::tls::wakers::Caller;
-use crate::tls::wire::WireEnd;
 use crate::tls::{AsyncPolicy, Connection, Progress};
 
 /// What a record has of plaintext at most, in bytes.
@@ -23,10 +19,6 @@ pub(crate) const WRITE_LIMIT: usize = PIECE / RECORD * PLAINTEXT;
 const FLOOD_LIMIT: usize = 2 * PIECE;
 /// What a read that may pause asks for at most, in bytes: a record.
 const READ_LIMIT: usize = PLAINTEXT;
-
-/// From so many bytes of plaintext on it costs more to copy a record than to call the transport from
-/// within libssl, which has to be kept from its errors.
-const WRITTEN_THROUGH: usize = 4 * 1024;
 
 /// An operation that its caller asks for again.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -55,41 +47,6 @@ pub(super) fn is_fatal(e: &ssl::Error) -> bool {
 }
 
 impl Connection {
-    /// Whether an operation is a call of libssl here and now: the first handshake is over, no job is
-    /// asked for or in flight, and nothing that was accepted goes first.
-    #[inline]
-    fn is_settled(&self) -> bool {
-        self.open && !self.runs_jobs() && self.in_flight.is_idle() && self.accepted.is_none()
-    }
-
-    /// Whether a read would bring nothing but that there is not enough ciphertext, and no writing
-    /// goes first.
-    #[inline]
-    pub(crate) fn reads_nothing_yet(&self) -> bool {
-        self.starved == Some(Kind::Read)
-            && self.is_settled()
-            && !self.kept.has_plaintext()
-            && self.unsent() == 0
-    }
-
-    /// Whether a write would be a call of libssl that goes well, as long as nothing else is called.
-    pub(crate) fn may_hold_writes(&self) -> bool {
-        self.is_settled()
-            && !self.write_failed
-            && self.kept.write_error.is_none()
-            && self.is_between_handshakes()
-            && !self.session.has_sent_shutdown()
-    }
-
-    /// Whether a flush has nothing to do.
-    #[inline]
-    pub(crate) fn is_flushed(&self) -> bool {
-        self.in_flight.is_idle()
-            && self.accepted.is_none()
-            && self.kept.write_error.is_none()
-            && self.unsent() == 0
-    }
-
     /// Gets plaintext into `kept`, if that takes a job; else there is nothing kept and nothing in
     /// flight, the connection is open, and an inline call may be made.
     #[inline]
@@ -175,8 +132,8 @@ impl Connection {
                 _ => Poll::Ready(()),
             });
         }
-        let wire = Rc::clone(&self.session.wire);
-        let outcome = write.run(&wire, self.stream());
+        let (stream, wire) = self.stream();
+        let outcome = write.run(wire, stream);
         self.absorb(outcome)?;
         Ok(Poll::Ready(()))
     }
@@ -352,98 +309,6 @@ impl Connection {
             Outcome::WriteEarly(_, result) => self.kept.write_error = result.err(),
         }
         Ok(Wants::Nothing)
-    }
-
-    /// Calls libssl here and now, with nothing in flight.
-    #[inline]
-    pub(super) fn inline<T>(
-        &mut self,
-        mut call: impl FnMut(&mut SslStream<WireEnd>) -> Result<T, ssl::Error>,
-    ) -> Result<Progress<T>, ssl::Error> {
-        self.has_role = true;
-        self.starved = None;
-        assert!(self.in_flight.is_idle(), "an operation is in flight");
-        // SAFETY: nothing is in flight (H2), and `self` is borrowed as long as it is used.
-        let stream = unsafe { self.session.stream() };
-        match to_the_last_message(&self.session.wire, || call(stream)) {
-            Ok(value) => Ok(Progress::Done(value)),
-            Err(e) if wants_ciphertext(&e) => Ok(self.wants()),
-            Err(e) => Err(e),
-        }
-    }
-
-    /// Has libssl encrypt plaintext here and now.
-    #[inline]
-    pub(super) fn write_inline(&mut self, from: &[u8]) -> Result<Progress<usize>, ssl::Error> {
-        let written = self.inline(|stream| stream.ssl_write(from));
-        match &written {
-            Ok(Progress::Done(len)) => self.plaintext_taken += *len as u64,
-            Ok(_) => {}
-            Err(e) => self.write_failed |= is_fatal(e),
-        }
-        written
-    }
-
-    /// Likewise all of it, or as much as goes without anything else; and what is fatal.
-    pub(crate) fn write_held(&mut self, from: &[u8]) -> (usize, Result<(), ssl::Error>) {
-        let starved = self.starved_reader();
-        let mut len = 0;
-        while len < from.len() {
-            match self.write_inline(&from[len..]) {
-                Ok(Progress::Done(written)) => len += written,
-                Err(e) if is_fatal(&e) => return (len, Err(e)),
-                // It is written again.
-                Ok(_) | Err(_) => return (len, Ok(())),
-            }
-        }
-        self.starved = starved;
-        (len, Ok(()))
-    }
-
-    /// What a reader waits for has not come, whatever is written.
-    #[inline]
-    pub(super) fn starved_reader(&self) -> Option<Kind> {
-        self.starved.filter(|kind| *kind == Kind::Read)
-    }
-
-    /// A write of one record at most, where nothing may pause and nothing else is to be sent first.
-    /// The transport is given a large one from libssl's own memory. `None` if it is not as simple.
-    #[inline]
-    pub(crate) fn write_record(
-        &mut self,
-        transport: &mut dyn Write,
-        from: &[u8],
-    ) -> Option<Result<usize, ssl::Error>> {
-        let is_simple = self.is_settled()
-            && self.kept.write_error.is_none()
-            && self.unsent() == 0
-            && (1..=PLAINTEXT).contains(&from.len());
-        if !is_simple {
-            return None;
-        }
-        self.caller = Caller::Writer;
-        let starved = self.starved_reader();
-        let written = match from.len() < WRITTEN_THROUGH {
-            true => self.write_inline(from),
-            false => {
-                let wire = Rc::clone(&self.session.wire);
-                wire.through(transport, from.len(), || self.write_inline(from))
-            }
-        };
-        match written {
-            Ok(Progress::Done(written)) => {
-                self.starved = starved;
-                Some(Ok(written))
-            }
-            Ok(_) => None,
-            Err(e) => Some(Err(e)),
-        }
-    }
-
-    pub(super) fn stream(&mut self) -> &mut SslStream<WireEnd> {
-        assert!(self.in_flight.is_idle(), "an operation is in flight");
-        // SAFETY: nothing is in flight (H2), and `self` is borrowed as long as it is used.
-        unsafe { self.session.stream() }
     }
 
     /// What libssl cannot go on without the peer needs: first that it gets what it waits for.

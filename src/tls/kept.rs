@@ -27,7 +27,7 @@ impl Kept {
         }
     }
 
-    /// What was taken, but did not get to its reader.
+    /// What was taken, but did not get to its reader: for the next one, before the rest.
     pub(crate) fn put_back(&mut self, plaintext: &[u8]) {
         self.plaintext = [plaintext, &self.plaintext[self.taken..]].concat();
         self.taken = 0;

@@ -210,8 +210,7 @@ impl Link {
         direction: Direction,
         operation: impl FnMut(&mut Connection, &mut Context<'_>) -> Result<Progress<T>, ssl::Error>,
     ) -> Result<T, Error> {
-        let held = self.encrypt_held();
-        self.alerted(transport, held)?;
+        self.write_held(transport)?;
         let done = self.go_on(transport, direction, operation);
         if let Err(e) = &done {
             self.note_wait(direction, e);
@@ -356,15 +355,17 @@ impl Link {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.send(transport))) {
             // SAFETY: so many bytes were filled by the read.
             let read = unsafe { &*(ptr::from_ref(read) as *const [u8]) };
-            self.connection.put_back(read);
+            self.connection.kept.put_back(read);
             resume_unwind(payload);
         }
     }
 
     /// The peer may wait for what was coalesced, when a read waits for it.
     fn write_before_waiting(&mut self, transport: &mut impl Transport, waits: Error) -> Error {
-        let may_write = waits.is_would_block() && self.connection.is_between_handshakes();
-        if !may_write || self.coalesced.is_empty() {
+        if self.coalesced.is_empty()
+            || !waits.is_would_block()
+            || !self.connection.is_between_handshakes()
+        {
             return waits;
         }
         let direction = self.waits;

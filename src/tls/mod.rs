@@ -5,6 +5,7 @@ mod connection;
 mod drive;
 #[cfg(ossl111)]
 mod early_data;
+mod inline;
 mod interest;
 mod kept;
 mod link;

@@ -34,7 +34,7 @@ impl Connection {
         if self.settle(cx)?.is_pending() {
             return Ok(Progress::Pending);
         }
-        match self.open && self.session.ssl().is_init_finished() {
+        match self.is_between_handshakes() {
             true => Ok(Progress::Done(())),
             false => self.handshake(cx),
         }

@@ -18,8 +18,7 @@ impl Link {
         from: &[u8],
     ) -> Result<usize, Error> {
         if self.coalesces {
-            let held = self.encrypt_held();
-            self.alerted(transport, held)?;
+            self.write_held(transport)?;
             return self.write_later(transport, from);
         }
         if !transport.blocks() && !self.push(transport)? && self.may_hold(from) {
@@ -57,8 +56,7 @@ impl Link {
             if self.held.is_empty() {
                 return Ok(true);
             }
-            let held = self.encrypt_held();
-            self.alerted(transport, held)?;
+            self.write_held(transport)?;
         }
     }
 
@@ -107,10 +105,16 @@ impl Link {
         result
     }
 
+    /// [`encrypt_held`](Self::encrypt_held), where the peer can have the alert of an error.
+    #[inline]
+    pub(super) fn write_held(&mut self, transport: &mut impl Transport) -> Result<(), Error> {
+        let held = self.encrypt_held();
+        self.alerted(transport, held)
+    }
+
     /// Has libssl take all that was written before.
     pub(super) fn write_kept(&mut self, transport: &mut impl Transport) -> Result<(), Error> {
-        let held = self.encrypt_held();
-        self.alerted(transport, held)?;
+        self.write_held(transport)?;
         self.write_coalesced(transport, Caller::Writer)
     }
 
@@ -141,12 +145,12 @@ impl Link {
         }
         impl Drop for PutBack<'_> {
             fn drop(&mut self) {
-                let taken = self.link.connection.plaintext_taken() - self.taken;
+                let taken = self.link.connection.plaintext_taken - self.taken;
                 self.plaintext.consume(taken as usize);
                 self.link.coalesced = std::mem::take(&mut self.plaintext);
             }
         }
-        if self.connection.has_write_failed() {
+        if self.connection.write_failed {
             let lost =
                 "what was written before is not sent, as libssl has refused a write for good";
             return Err(Error::Io(io::Error::new(ErrorKind::BrokenPipe, lost)));
@@ -154,7 +158,7 @@ impl Link {
         while !self.coalesced.is_empty() {
             let lent = PutBack {
                 plaintext: std::mem::take(&mut self.coalesced),
-                taken: self.connection.plaintext_taken(),
+                taken: self.connection.plaintext_taken,
                 link: self,
             };
             lent.link
