@@ -145,6 +145,13 @@ fn enqueue(record: NonNull<Header>, push: impl FnOnce() -> Ticket) {
 /// For a job that does not start after all.
 #[inline]
 pub(crate) fn leave_queue(local: &Local, header: &Header) {
+    let queued = matches!(*header.state.borrow(), State::Waiting(_) | State::Granted);
+    if queued {
+        leave(local, header);
+    }
+}
+
+fn leave(local: &Local, header: &Header) {
     match header.state.replace(State::New) {
         State::Waiting(ticket) => {
             let waiter = local.queue.borrow_mut().remove(ticket);

@@ -71,6 +71,7 @@ impl CurrentJob {
     /// ```
     /// assert!(openssl_async_jobs::CurrentJob::get().is_none());
     /// ```
+    #[inline]
     pub fn get() -> Option<CurrentJob> {
         // One of ours is known here; OpenSSL knows of all, and takes longer.
         let which = match current_record() {

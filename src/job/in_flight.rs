@@ -44,6 +44,7 @@ impl Flight {
     }
 
     /// Makes it the next job's.
+    #[inline]
     fn begin(&mut self) {
         self.job = ptr::null_mut();
         self.paused = Paused::Running;
@@ -89,6 +90,11 @@ pub(crate) enum Paused {
     Future(NonNull<dyn Parked>),
 }
 
+#[cold]
+fn new_flight(stack_size: usize) -> Option<Box<Flight>> {
+    Flight::new(stack_size).ok()
+}
+
 /// Boxed, as they go from here to a record and back: a pointer is moved faster.
 #[allow(clippy::vec_box)]
 pub(crate) type Flights = Vec<Box<Flight>>;
@@ -114,26 +120,35 @@ impl Kept {
     }
 
     /// For a job of this owner; `None` without memory.
+    #[inline]
     pub(crate) fn take(&self, stack_size: usize, owner: Option<&Owner>) -> Option<Box<Flight>> {
         let kept = self.flights.borrow_mut().pop();
-        let mut flight = kept.or_else(|| Flight::new(stack_size).ok())?;
+        let mut flight = kept.or_else(|| new_flight(stack_size))?;
         if let Some(owned) = owner.and_then(|owner| owner.take()) {
-            let free = mem::replace(&mut flight.wait_set, owned);
-            self.wait_sets.borrow_mut().push(free);
+            self.exchange(&mut flight, owned);
         }
         flight.begin();
         Some(flight)
     }
 
+    fn exchange(&self, flight: &mut Flight, owned: WaitSet) {
+        let free = mem::replace(&mut flight.wait_set, owned);
+        self.wait_sets.borrow_mut().push(free);
+    }
+
     /// When its job has ended: what engines have registered is its owner's only. Clean-ups of wait
     /// fds are somebody's code, and may run jobs.
+    #[inline]
     pub(crate) fn keep(&self, mut flight: Box<Flight>, owner: Option<&Owner>) {
         flight.registered.clear(); // before the wait context is freed (H9)
         flight.wait_set.rest();
-        if flight.wait_set.count() == 0 {
-            self.flights.borrow_mut().push(flight);
-            return;
+        match flight.wait_set.count() {
+            0 => self.flights.borrow_mut().push(flight),
+            _ => self.keep_registered(flight, owner),
         }
+    }
+
+    fn keep_registered(&self, mut flight: Box<Flight>, owner: Option<&Owner>) {
         let free = self.wait_sets.borrow_mut().pop();
         let Some(free) = free.or_else(WaitSet::new) else {
             return;

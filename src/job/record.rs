@@ -115,7 +115,10 @@ impl Header {
     where
         F: FnOnce() -> T,
     {
-        let record = Box::new(Record {
+        let (id, thread) = (with(Local::next_record), ThreadToken::current());
+        // First the memory, so that nothing is copied there from a stack.
+        let mut place = Box::<Record<F, T>>::new_uninit();
+        place.write(Record {
             header: Header {
                 vtable: &VTable {
                     enter: enter::<F, T>,
@@ -123,8 +126,8 @@ impl Header {
                     take: take::<F, T>,
                     free: free::<F, T>,
                 },
-                id: with(Local::next_record),
-                thread: ThreadToken::current(),
+                id,
+                thread,
                 state: RefCell::new(State::New),
                 stack: Cell::new(Stretch::EMPTY),
                 leaves: Cell::new(Leaves::Nothing),
@@ -138,7 +141,7 @@ impl Header {
             },
             body: UnsafeCell::new(Body::<F, T>::Closure(closure)),
         });
-        NonNull::from(Box::leak(record)).cast()
+        NonNull::from(Box::leak(place)).cast()
     }
 
     /// While it is in flight; else null.

@@ -31,11 +31,13 @@ impl JobStack {
     }
 
     /// The addresses of what may be on it, guard and all.
+    #[inline]
     pub(crate) fn range(&self) -> Range<usize> {
         self.0.limit().get()..self.0.base().get()
     }
 
     /// The stack as `corosensei::on_stack` wants it, while its owner keeps it.
+    #[inline]
     pub(crate) fn bounds(&self) -> Bounds {
         Bounds {
             base: self.0.base(),

@@ -131,6 +131,7 @@ impl WaitSet {
     }
 
     /// `ASYNC_STATUS_EAGAIN`: the device took nothing, so nothing will come.
+    #[inline]
     fn says_again(&self) -> bool {
         #[cfg(ossl300)]
         // SAFETY: our wait context.
@@ -195,6 +196,7 @@ impl WaitSet {
         fds
     }
 
+    #[inline]
     pub(crate) fn count(&self) -> usize {
         let mut count = 0;
         // SAFETY: our wait context; null only counts.
