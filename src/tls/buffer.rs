@@ -47,11 +47,7 @@ impl<const PLAIN: bool> Buffer<PLAIN> {
     #[inline]
     pub(crate) fn room(&mut self, at_least: usize) -> &mut [u8] {
         if self.memory.is_empty() {
-            let kept = FREE
-                .try_with(|free| free[usize::from(PLAIN)].borrow_mut().pop())
-                .ok()
-                .flatten();
-            self.memory = kept.unwrap_or_else(|| vec![0; PIECE]);
+            self.memory = Self::piece();
         }
         if self.memory.len() - self.end < at_least {
             self.make_room(at_least);
@@ -59,8 +55,20 @@ impl<const PLAIN: bool> Buffer<PLAIN> {
         &mut self.memory[self.end..]
     }
 
+    fn piece() -> Vec<u8> {
+        let kept = FREE
+            .try_with(|free| free[usize::from(PLAIN)].borrow_mut().pop())
+            .ok()
+            .flatten();
+        kept.unwrap_or_else(|| vec![0; PIECE])
+    }
+
     #[cold]
     fn make_room(&mut self, at_least: usize) {
+        if self.memory.len() < PIECE {
+            let shrunk = std::mem::replace(&mut self.memory, Self::piece());
+            self.memory[self.start..self.end].copy_from_slice(&shrunk[self.start..self.end]);
+        }
         self.memory.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
@@ -95,6 +103,14 @@ impl<const PLAIN: bool> Buffer<PLAIN> {
         assert!(bytes <= self.len(), "more than there is");
         self.start += bytes;
         self.give_back_if_empty();
+    }
+
+    /// Holds no more memory than its bytes take, as they will stay for a while.
+    pub(crate) fn shrink(&mut self) {
+        let bytes = self.bytes().to_vec();
+        self.give_back();
+        self.end = bytes.len();
+        self.memory = bytes;
     }
 
     #[inline]
@@ -172,6 +188,26 @@ mod tests {
         let mut cipher = Buffer::<false>::default();
         assert_ne!(cipher.room(1).as_ptr(), place);
         assert_eq!(plain.room(1).as_ptr(), place);
+    }
+
+    #[test]
+    fn what_is_shrunk_holds_its_bytes_only_until_there_are_more() {
+        let mut buffer = Buffer::<false>::default();
+        buffer.extend(b"abcd");
+        let place = buffer.memory.as_ptr();
+        buffer.consume(1);
+        buffer.shrink();
+        assert_eq!(buffer.memory.capacity(), 3);
+        let mut other = Buffer::<false>::default();
+        assert_eq!(other.room(1).as_ptr(), place);
+        other.trim();
+        buffer.consume(1);
+        buffer.extend(b"efghi");
+        assert_eq!(buffer.bytes(), b"cdefghi");
+        assert_eq!(buffer.memory.as_ptr(), place);
+        buffer.shrink();
+        buffer.consume(7);
+        assert_eq!(buffer.memory.capacity(), 0);
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::marker::PhantomData;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 
+#[cfg(ossl111)]
+use openssl::ssl::SslVersion;
 use openssl::ssl::{self, ShutdownResult, Ssl, SslRef};
 
 use crate::error::Error;
@@ -421,10 +423,30 @@ impl Connection {
         self.session.wire.outgoing_mut().consume(unsent);
     }
 
+    /// For what is not sent at once: in no more memory than that takes. How much it is, in bytes.
+    pub(crate) fn keep_unsent(&mut self) -> usize {
+        self.session.wire.outgoing_mut().shrink();
+        self.unsent()
+    }
+
     /// Whether no handshake is going on, be it a later one. Not after a fatal error, either, with OpenSSL
     /// 1.1.1 and later.
     pub(crate) fn is_between_handshakes(&self) -> bool {
         self.open && self.session.ssl().is_init_finished()
+    }
+
+    /// Whether the first handshake is over, done or failed.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Whether a first handshake that is done leaves nothing to send but session tickets, which its client
+    /// can wait for.
+    pub(crate) fn ends_with_tickets(&self) -> bool {
+        #[cfg(ossl111)]
+        return self.is_server() && self.session.ssl().version2() == Some(SslVersion::TLS1_3);
+        #[cfg(not(ossl111))]
+        false
     }
 
     /// For the next write, flush or shutdown.

@@ -57,6 +57,8 @@ pub(crate) struct Link {
     pub(super) broken: Option<ErrorKind>,
     /// Whether what was sent is to be flushed.
     pub(crate) flushes: bool,
+    /// How many unsent bytes, of all there are, nobody waits for.
+    deferred: usize,
     /// Whether small writes wait for others, to be records together.
     pub(super) coalesces: bool,
     /// Plaintext of theirs.
@@ -75,6 +77,7 @@ impl Link {
             writer_wants_read: false,
             broken: None,
             flushes: false,
+            deferred: 0,
             coalesces: false,
             coalesced: Plain::default(),
             held: Plain::default(),
@@ -103,7 +106,17 @@ impl Link {
     }
 
     pub(crate) fn handshake(&mut self, transport: &mut impl Transport) -> Result<(), Error> {
-        self.drive(transport, Direction::Both, Connection::poll_handshake)?;
+        let mut is_first_with_all_sent = false;
+        self.drive(transport, Direction::Both, |connection, cx| {
+            is_first_with_all_sent = !connection.is_open() && connection.unsent() == 0;
+            connection.poll_handshake(cx)
+        })?;
+        let may_defer = is_first_with_all_sent && !transport.blocks();
+        if may_defer && self.connection.unsent() > 0 && self.connection.ends_with_tickets() {
+            // They go with what is sent next, be it because a read waits.
+            self.deferred = self.connection.keep_unsent();
+            return Ok(());
+        }
         match self.send(transport) {
             // It has sent its request and is gone; libssl, too, sends tickets to those.
             Err(e) if self.connection.is_server() && is_gone(&e) => Ok(()),
@@ -157,7 +170,9 @@ impl Link {
         });
         match peeked {
             Ok(len) => {
-                let _ = self.send(transport);
+                if !self.owes_nothing() {
+                    let _ = self.send(transport);
+                }
                 Ok(len)
             }
             Err(e) => Err(self.write_before_waiting(transport, e)),
@@ -238,6 +253,9 @@ impl Link {
             match self.alerted(transport, progress)? {
                 Progress::Done(value) => return Ok(value),
                 Progress::WantsCiphertext => self.receive(transport)?,
+                Progress::HasCiphertext if direction == Direction::Read && self.owes_nothing() => {
+                    self.receive_before_sending(transport)?
+                }
                 Progress::HasCiphertext => {
                     if let Err(unsent) = self.send(transport) {
                         self.receive_instead(transport, direction, unsent)?;
@@ -291,6 +309,17 @@ impl Link {
         }
     }
 
+    /// When there is nothing to send that the peer waits for.
+    fn receive_before_sending(&mut self, transport: &mut impl Transport) -> Result<(), Error> {
+        match self.receive(transport) {
+            Err(waits) if waits.is_would_block() => match self.send(transport) {
+                Err(e) if e.kind() != ErrorKind::WouldBlock => Err(e.into()),
+                _ => Err(waits),
+            },
+            received => received,
+        }
+    }
+
     fn wants_read(&mut self) -> &mut bool {
         match self.last {
             Direction::Write => &mut self.writer_wants_read,
@@ -317,6 +346,20 @@ impl Link {
         }
     }
 
+    /// Whether the peer waits for nothing that there is.
+    #[inline]
+    pub(super) fn owes_nothing(&self) -> bool {
+        match self.deferred {
+            0 => self.connection.has_nothing_to_send() && !self.flushes,
+            deferred => self.connection.unsent() == deferred,
+        }
+    }
+
+    /// Whether something waits for the transport to be writable.
+    pub(super) fn waits_to_send(&self) -> bool {
+        self.connection.unsent() > self.deferred || self.flushes
+    }
+
     /// Sends all there is, and flushes it where libssl would.
     #[inline]
     pub(crate) fn send(&mut self, transport: &mut impl Transport) -> io::Result<()> {
@@ -327,6 +370,7 @@ impl Link {
     }
 
     fn send_all(&mut self, transport: &mut impl Transport) -> io::Result<()> {
+        self.deferred = 0;
         if let (Some(kind), true) = (self.broken, self.connection.unsent() > 0) {
             self.connection.discard_unsent();
             return Err(kind.into());
@@ -349,7 +393,7 @@ impl Link {
     /// sending fails, the next operation says so; if it panics, the next read has the plaintext.
     #[inline]
     fn send_after_reading(&mut self, transport: &mut impl Transport, read: &[MaybeUninit<u8>]) {
-        if self.connection.has_nothing_to_send() && !self.flushes {
+        if self.owes_nothing() {
             return;
         }
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.send(transport))) {

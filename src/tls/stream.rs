@@ -206,6 +206,10 @@ impl<S: Read + Write> SslStream<S> {
 
     /// The handshake as a server (`SSL_accept`).
     ///
+    /// With TLS 1.3 the session tickets, which no client waits for, are sent by what is called next
+    /// if the transport is not a blocking one: with what is written, with a flush or a shutdown, or
+    /// when a read waits.
+    ///
     /// # Errors
     ///
     /// As for [`connect`](Self::connect).

@@ -29,7 +29,7 @@ impl<S> SslStream<S> {
         }
         Interest {
             readable: self.link.reader_wants_read || self.link.writer_wants_read,
-            writable: self.link.connection.unsent() > 0 || self.link.flushes,
+            writable: self.link.waits_to_send(),
             fds,
         }
     }

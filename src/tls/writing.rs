@@ -45,6 +45,9 @@ impl Link {
     /// Sends what there is, and then what the transport has held up. Whether it has taken all.
     #[inline]
     fn push(&mut self, transport: &mut impl Transport) -> Result<bool, Error> {
+        if self.owes_nothing() && self.held.is_empty() {
+            return Ok(true);
+        }
         loop {
             match self.send(transport) {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {}
@@ -174,9 +177,11 @@ impl Link {
         from: &[u8],
     ) -> Result<usize, Error> {
         // What was written before goes first; if it cannot, this is not written.
-        match self.send(transport) {
-            Err(e) if e.kind() != ErrorKind::WouldBlock => return Err(e.into()),
-            _ => {}
+        if !self.owes_nothing() {
+            match self.send(transport) {
+                Err(e) if e.kind() != ErrorKind::WouldBlock => return Err(e.into()),
+                _ => {}
+            }
         }
         if let Some(kind) = self.broken {
             return Err(Error::Io(kind.into()));

@@ -60,6 +60,9 @@ macro_rules! stream_methods {
 
             /// The handshake as a server (`SSL_accept`).
             ///
+            /// With TLS 1.3 the session tickets, which no client waits for, go with what is written
+            /// first, with a flush or a shutdown, or when a read waits.
+            ///
             /// # Errors
             ///
             /// As for [`poll_connect`](Self::poll_connect).
@@ -75,7 +78,7 @@ macro_rules! stream_methods {
                     .map_err(ssl_error)
             }
 
-            /// The handshake as a server (`SSL_accept`).
+            /// The handshake as a server (`SSL_accept`), as [`poll_accept`](Self::poll_accept).
             ///
             /// # Errors
             ///

@@ -54,6 +54,7 @@
 //! | a write is one record, and is on its way when it returns | as many records as are accepted, sent at once; what the transport does not take is kept, and the next operation sends it | likewise; `poll_flush` says when it is sent |
 //! | two tasks that read and write with `tokio::io::split` may take each other's wake-ups | each is woken | |
 //! | an error in sending is an error of the write | of the next write, flush or shutdown | what was accepted cannot be refused any more |
+//! | a TLS 1.3 server's handshake ends when its session tickets are sent | they go with what it sends first, and when a read waits | one call of the transport less; no client waits for them |
 //! | a server whose client has gone before its session tickets were sent fails its handshake | it has done it | the client may have sent what it wanted to say |
 //! | `poll_shutdown` does not flush the transport | it does, and its error is told | our `close_notify` is to arrive |
 //! | a transport that is pending at times fails early data with `SYSCALL` | it waits | |

@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::each::{on_each_stream, Peer, Stream};
 use super::ends::server_context;
+use super::polled::poll_now;
 use super::wire::{wires, Act, Wire};
 
 fn accepts_early_data(ctx: &mut SslContextBuilder) {
@@ -138,8 +139,8 @@ fn a_server_reads_early_data_of_tokio_openssls_client() {
     on_each_stream!(reads_early, Wire);
 }
 
-/// A server that does not wait for the client's Finished: it answers early data early.
-async fn server_writes<T: Stream<Wire>>(policy: AsyncPolicy) {
+/// A server that has read a question which came as early data, and its client.
+async fn asked<T: Stream<Wire>>(policy: AsyncPolicy) -> (T, Peer) {
     let server = server_context(accepts_early_data);
     let (client, session) = session(&server).await;
     let (here, there) = wires();
@@ -159,22 +160,40 @@ async fn server_writes<T: Stream<Wire>>(policy: AsyncPolicy) {
         .await
         .unwrap();
     assert_eq!(&question[..read], b"question");
+    (accepts, connects)
+}
+
+async fn answers_early(accepts: &mut impl Stream<Wire>) {
     let written = poll_fn(|cx| accepts.poll_writes_early(cx, b"answer"))
         .await
         .unwrap();
     assert_eq!(written, 6);
+}
+
+async fn reads_the_rest(accepts: &mut impl Stream<Wire>) {
+    while poll_fn(|cx| accepts.poll_reads_early(cx, &mut [0; 9]))
+        .await
+        .unwrap()
+        > 0
+    {}
+}
+
+async fn reads_the_answer(connects: &mut Peer) {
+    let mut answer = [0; 6];
+    connects.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"answer");
+}
+
+/// A server that does not wait for the client's Finished: it answers early data early.
+async fn server_writes<T: Stream<Wire>>(policy: AsyncPolicy) {
+    let (mut accepts, mut connects) = asked::<T>(policy).await;
+    answers_early(&mut accepts).await;
     let connect = async {
         connects.connects().await.unwrap();
-        let mut answer = [0; 6];
-        connects.read_exact(&mut answer).await.unwrap();
-        assert_eq!(&answer, b"answer");
+        reads_the_answer(&mut connects).await;
     };
     let accept = async {
-        while poll_fn(|cx| accepts.poll_reads_early(cx, &mut [0; 9]))
-            .await
-            .unwrap()
-            > 0
-        {}
+        reads_the_rest(&mut accepts).await;
         accepts.accepts().await.unwrap();
         accepts.flush().await.unwrap();
     };
@@ -184,4 +203,24 @@ async fn server_writes<T: Stream<Wire>>(policy: AsyncPolicy) {
 #[test]
 fn a_server_answers_early_data_before_the_clients_handshake_is_done() {
     on_each_stream!(server_writes, Wire);
+}
+
+async fn is_held_up<T: Stream<Wire>>(policy: AsyncPolicy) {
+    let (mut accepts, mut connects) = asked::<T>(policy).await;
+    // Its flight goes, its answer does not.
+    accepts.flush().await.unwrap();
+    let outgoing = accepts.transport().outgoing.clone();
+    outgoing.set_capacity(0);
+    answers_early(&mut accepts).await;
+    connects.connects().await.unwrap();
+    reads_the_rest(&mut accepts).await;
+    assert!(poll_now(|cx| accepts.poll_accepts(cx)).is_none());
+    outgoing.set_capacity(usize::MAX);
+    accepts.accepts().await.unwrap();
+    reads_the_answer(&mut connects).await;
+}
+
+#[test]
+fn an_answer_to_early_data_is_not_kept_with_tickets() {
+    on_each_stream!(is_held_up, Wire);
 }

@@ -214,8 +214,10 @@ fn a_handshake_that_fails_says_what_tokio_openssl_says() {
         for flight in 0..2 {
             let mut theirs =
                 on_one_thread(fails_to_open::<Peer>(AsyncPolicy::Never, wrong, flight));
-            if theirs == Told::Io(ErrorKind::BrokenPipe) && flight == 1 {
-                // A client that has sent its request and is gone: only tickets do not reach it.
+            let cannot_send = matches!(wrong, Wrong::WriteFails(_) | Wrong::FlushFails(_));
+            let is_gone = theirs == Told::Io(ErrorKind::BrokenPipe);
+            if flight == 1 && cannot_send && (is_gone || cfg!(ossl111)) {
+                // Only tickets do not reach the client, and they are not sent yet.
                 theirs = Told::Done(0);
             }
             macro_rules! same {

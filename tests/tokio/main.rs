@@ -38,6 +38,8 @@ mod threads_join;
 mod threads_run;
 mod threads_runtimes;
 mod thrift;
+#[cfg(ossl111)]
+mod tickets;
 mod vectored;
 mod wait_fds;
 mod wakers;
