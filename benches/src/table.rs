@@ -47,51 +47,32 @@ impl Table {
         self
     }
 
-    /// `all` is what each variant spends at both ends, and `libssl` what libssl alone does; both in
-    /// the rounds of this table. Without a stack between it and the sockets it would be so much faster
-    /// than the base.
-    pub fn limit(mut self, all: &[Series], libssl: &[f64]) -> Table {
-        let of = |name: &str| all.iter().find(|series| series.name == name);
-        let plain = of(&Stack::Plain.to_string());
-        let base = self.base.as_deref().and_then(of);
-        if let (Some(plain), Some(base)) = (plain, base) {
-            let least = plain.values.iter().zip(libssl);
-            let ratios = least.zip(&base.values);
-            let ratios = ratios.map(|((plain, libssl), base)| base / (plain + libssl));
-            self.limit = Some(Spread::of(&ratios.collect::<Vec<_>>()));
-        }
+    /// Where both ends have one core. `server` and `both` are what they spend, and `libssl` what
+    /// libssl alone does at both ends, in the rounds of this table.
+    pub fn limit(mut self, server: &[Series], both: &[Series], libssl: &[f64]) -> Table {
+        let base = self.base.as_deref();
+        let base = base.map_or(&[][..], |base| values(both, base));
+        let ratios = base.iter().zip(least_ends(server, both, libssl));
+        let ratios = ratios.map(|(base, (client, server))| base / (client + server));
+        self.limit_to(&ratios.collect::<Vec<_>>());
         self
     }
 
-    /// Likewise where each end has a core. `rate` is in MiB a second, `server` and `both` are what they
-    /// spend on a MiB, in microseconds. As fast as the end that takes longer: the base's client, or a
-    /// server of plain TCP and half of what libssl does for both.
+    /// Likewise where each end has a core, and with the rates in MiB a second, what they spend in
+    /// microseconds a MiB: it is as fast as the end that takes longer.
     pub fn limit_on_two(mut self, server: &[Series], both: &[Series], libssl: &[f64]) -> Table {
-        let values = |all: &[Series], name: &str| {
-            let series = all.iter().find(|series| series.name == name);
-            series.map_or(Vec::new(), |series| series.values.clone())
-        };
-        let Some(base) = self.base.as_deref() else {
-            return self;
-        };
-        let plain = values(server, &Stack::Plain.to_string());
-        let (rate, server, both) = (
-            values(&self.series, base),
-            values(server, base),
-            values(both, base),
-        );
-        let clients = both.iter().zip(&server).map(|(both, server)| both - server);
-        let servers = plain.iter().zip(libssl).map(|(tcp, ssl)| tcp + ssl / 2.0);
-        let least = clients.zip(servers).map(|(one, other)| one.max(other));
-        let ratios: Vec<f64> = rate
-            .iter()
-            .zip(least)
-            .map(|(rate, least)| 1e6 / rate / least)
-            .collect();
-        if !ratios.is_empty() {
-            self.limit = Some(Spread::of(&ratios));
-        }
+        let base = self.base.as_deref();
+        let rates = base.map_or(&[][..], |base| values(&self.series, base));
+        let ratios = rates.iter().zip(least_ends(server, both, libssl));
+        let ratios = ratios.map(|(rate, (client, server))| 1e6 / rate / client.max(server));
+        self.limit_to(&ratios.collect::<Vec<_>>());
         self
+    }
+
+    fn limit_to(&mut self, ratios: &[f64]) {
+        if !ratios.is_empty() {
+            self.limit = Some(Spread::of(ratios));
+        }
     }
 
     /// What this variant takes, of the base's: it does what cannot be left out, and nothing else.
@@ -159,4 +140,27 @@ impl Table {
         }
         self
     }
+}
+
+fn values<'a>(all: &'a [Series], name: &str) -> &'a [f64] {
+    let series = all.iter().find(|series| series.name == name);
+    series.map_or(&[], |series| &series.values)
+}
+
+/// What the client and a server spend in each round if the server's stack costs nothing: the client
+/// what it does on the stack where that is least, the server what it does on plain TCP, and half of
+/// what libssl does for both ends.
+fn least_ends(server: &[Series], both: &[Series], libssl: &[f64]) -> Vec<(f64, f64)> {
+    let plain = Stack::Plain.to_string();
+    let client = |round: usize| {
+        let ends = both.iter().zip(server);
+        let with_tls = ends.filter(|(both, _)| both.name != plain);
+        let clients = with_tls.map(|(both, server)| both.values[round] - server.values[round]);
+        clients.fold(f64::INFINITY, f64::min)
+    };
+    let servers = values(server, &plain).iter().zip(libssl);
+    servers
+        .enumerate()
+        .map(|(round, (tcp, libssl))| (client(round), tcp + libssl / 2.0))
+        .collect()
 }

@@ -40,7 +40,14 @@ pub(crate) trait Transport: Read + Write {
 
     /// Whether its calls wait.
     fn blocks(&self) -> bool;
+
+    /// Whether its calls never do, whatever somebody has said.
+    fn never_blocks(&self) -> bool;
 }
+
+/// So much may stay unsent when a handshake is done, in bytes: some tickets, but those that have a large
+/// certificate of the client's in them.
+const DEFERRED_LIMIT: usize = 4 * 1024;
 
 /// A connection, and what is known of the transport it goes over.
 pub(crate) struct Link {
@@ -59,6 +66,8 @@ pub(crate) struct Link {
     pub(crate) flushes: bool,
     /// How many unsent bytes, of all there are, nobody waits for.
     deferred: usize,
+    /// Whether there was early data to send, which its peer waits for.
+    has_written_early: bool,
     /// Whether small writes wait for others, to be records together.
     pub(super) coalesces: bool,
     /// Plaintext of theirs.
@@ -78,6 +87,7 @@ impl Link {
             broken: None,
             flushes: false,
             deferred: 0,
+            has_written_early: false,
             coalesces: false,
             coalesced: Plain::default(),
             held: Plain::default(),
@@ -106,13 +116,12 @@ impl Link {
     }
 
     pub(crate) fn handshake(&mut self, transport: &mut impl Transport) -> Result<(), Error> {
-        let mut is_first_with_all_sent = false;
+        let mut is_first = false;
         self.drive(transport, Direction::Both, |connection, cx| {
-            is_first_with_all_sent = !connection.is_open() && connection.unsent() == 0;
+            is_first = !connection.is_open();
             connection.poll_handshake(cx)
         })?;
-        let may_defer = is_first_with_all_sent && !transport.blocks();
-        if may_defer && self.connection.unsent() > 0 && self.connection.ends_with_tickets() {
+        if is_first && !transport.blocks() && self.has_only_tickets() {
             // They go with what is sent next, be it because a read waits.
             self.deferred = self.connection.keep_unsent();
             return Ok(());
@@ -122,6 +131,14 @@ impl Link {
             Err(e) if self.connection.is_server() && is_gone(&e) => Ok(()),
             sent => Ok(sent?),
         }
+    }
+
+    /// Whether all that is unsent, after the first handshake, is session tickets, and they are few.
+    fn has_only_tickets(&self) -> bool {
+        (1..=DEFERRED_LIMIT).contains(&self.connection.unsent())
+            && !self.flushes
+            && !self.has_written_early
+            && self.connection.ends_with_tickets()
     }
 
     pub(crate) fn read(
@@ -196,6 +213,7 @@ impl Link {
         transport: &mut impl Transport,
         from: &[u8],
     ) -> Result<usize, Error> {
+        self.has_written_early = true;
         let written = self.drive(transport, Direction::Both, |connection, cx| {
             connection.poll_write_early_data(cx, from)
         })?;
@@ -253,7 +271,11 @@ impl Link {
             match self.alerted(transport, progress)? {
                 Progress::Done(value) => return Ok(value),
                 Progress::WantsCiphertext => self.receive(transport)?,
-                Progress::HasCiphertext if direction == Direction::Read && self.owes_nothing() => {
+                Progress::HasCiphertext
+                    if direction == Direction::Read
+                        && transport.never_blocks()
+                        && self.owes_nothing() =>
+                {
                     self.receive_before_sending(transport)?
                 }
                 Progress::HasCiphertext => {

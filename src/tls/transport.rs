@@ -102,6 +102,10 @@ impl<S: Read + Write> Transport for StdTransport<'_, S> {
     fn blocks(&self) -> bool {
         (self.blocks)(self.transport)
     }
+
+    fn never_blocks(&self) -> bool {
+        false
+    }
 }
 
 impl<S> StdTransport<'_, S> {

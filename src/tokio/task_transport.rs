@@ -106,4 +106,8 @@ impl<S: AsyncRead + AsyncWrite> Transport for TaskTransport<'_, '_, S> {
     fn blocks(&self) -> bool {
         false
     }
+
+    fn never_blocks(&self) -> bool {
+        true
+    }
 }

@@ -2,6 +2,10 @@
 //! resumption, tickets, key updates, renegotiation, early data, and a close of one half.
 
 use std::io::ErrorKind;
+#[cfg(ossl111)]
+use std::io::{self, Read, Write};
+#[cfg(ossl111)]
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 
 use crate::common::both::{Both, Told};
@@ -13,6 +17,8 @@ use openssl::ssl::{
     SslSessionCacheMode,
 };
 use openssl_async_jobs::AsyncPolicy;
+#[cfg(ossl111)]
+use openssl_async_jobs::SslStream;
 
 mod c {
     use std::os::raw::c_int;
@@ -112,6 +118,62 @@ fn as_many_tickets_come_as_were_asked_for() {
             assert_eq!(sessions.lock().unwrap().len(), tickets, "{version}");
         }
     });
+}
+
+/// A socket that knows how much had been sent when it was read last.
+#[cfg(ossl111)]
+struct Watched {
+    socket: UnixStream,
+    sent: usize,
+    sent_before_reading: usize,
+}
+
+#[cfg(ossl111)]
+impl Read for Watched {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        self.sent_before_reading = self.sent;
+        self.socket.read(to)
+    }
+}
+
+#[cfg(ossl111)]
+impl Write for Watched {
+    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        let len = self.socket.write(from)?;
+        self.sent += len;
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// It may block, whatever the stream was told.
+#[cfg(ossl111)]
+#[test]
+fn tickets_are_sent_before_a_transport_is_read() {
+    let (here, there) = UnixStream::pair().unwrap();
+    here.set_nonblocking(true).unwrap();
+    there.set_nonblocking(true).unwrap();
+    let transport = Watched {
+        socket: here,
+        sent: 0,
+        sent_before_reading: 0,
+    };
+    let ssl = Ssl::new(&server_context(|_| ())).unwrap();
+    let mut ours = SslStream::over(ssl, transport, false).unwrap();
+    let client = Ssl::new(&client_context(|_| ())).unwrap();
+    let mut peer = openssl::ssl::SslStream::new(client, there).unwrap();
+    let (mut connected, mut accepted) = (false, false);
+    while !connected || !accepted {
+        connected |= peer.connect().is_ok();
+        accepted |= ours.accept().is_ok();
+    }
+    let sent = ours.get_ref().sent;
+    let waits = ours.read(&mut [0]).unwrap_err();
+    assert_eq!(waits.kind(), ErrorKind::WouldBlock);
+    assert!(ours.get_ref().sent_before_reading > sent);
 }
 
 #[cfg(ossl111)]

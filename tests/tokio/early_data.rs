@@ -2,15 +2,19 @@
 
 use openssl::ssl::{Ssl, SslContext, SslContextBuilder, SslMethod, SslSession};
 use openssl::ssl::{SslSessionCacheMode, SslVerifyMode};
-use openssl_async_jobs::AsyncPolicy;
-use std::future::poll_fn;
+use openssl_async_jobs::tokio::LocalSslStream;
+use openssl_async_jobs::{suspend, AsyncPolicy, Job, JobPool};
+use std::future::{poll_fn, Future};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::each::{on_each_stream, Peer, Stream};
-use super::ends::server_context;
+use super::ends::{on_one_thread, server_context};
 use super::polled::poll_now;
 use super::wire::{wires, Act, Wire};
+use crate::common::executor::Gate;
+use crate::common::thread::on_a_new_thread;
 
 fn accepts_early_data(ctx: &mut SslContextBuilder) {
     ctx.set_max_early_data(100_000).unwrap();
@@ -223,4 +227,28 @@ async fn is_held_up<T: Stream<Wire>>(policy: AsyncPolicy) {
 #[test]
 fn an_answer_to_early_data_is_not_kept_with_tickets() {
     on_each_stream!(is_held_up, Wire);
+}
+
+/// Its job is still to come when it is accepted, and comes in the handshake.
+#[test]
+fn an_answer_that_has_waited_for_a_free_job_is_not_kept_with_tickets() {
+    on_a_new_thread(|| {
+        JobPool::builder().max_jobs(1).init().unwrap();
+        on_one_thread(async {
+            let (mut accepts, mut connects) =
+                asked::<LocalSslStream<Wire>>(AsyncPolicy::Handshake).await;
+            accepts.flush().await.unwrap();
+            connects.connects().await.unwrap();
+            reads_the_rest(&mut accepts).await;
+            let gate = Gate::new();
+            let wait = gate.wait();
+            let mut other = Job::new(move || suspend(wait));
+            assert!(poll_now(|cx| Pin::new(&mut other).poll(cx)).is_none());
+            answers_early(&mut accepts).await;
+            gate.open();
+            other.await.unwrap();
+            accepts.accepts().await.unwrap();
+            reads_the_answer(&mut connects).await;
+        });
+    });
 }

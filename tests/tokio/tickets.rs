@@ -15,6 +15,9 @@ use super::polled::poll_now;
 use super::wire::{wires, Call, Wire};
 use crate::common::thread::PATIENCE;
 
+/// What TLS 1.3 adds to a record.
+const OVERHEAD: usize = 22;
+
 /// A client that counts its tickets.
 struct Client {
     stream: Peer,
@@ -48,14 +51,20 @@ impl Client {
     }
 }
 
-/// Both handshakes are done, and the server's transport has been asked for nothing since.
-async fn opened<T: Stream<Wire>>(policy: AsyncPolicy) -> (T, Client) {
+/// Both handshakes are done.
+async fn accepted<T: Stream<Wire>>(policy: AsyncPolicy, ctx: &SslContext) -> (T, Client) {
     let (here, there) = wires();
-    let mut stream = T::over(server(&server_context(|_| {})), here, policy);
+    let mut stream = T::over(server(ctx), here, policy);
     let mut client = Client::over(there);
     let (accepted, connected) = tokio::join!(stream.accepts(), client.stream.connects());
     accepted.unwrap();
     connected.unwrap();
+    (stream, client)
+}
+
+/// Likewise, and the server's transport has been asked for nothing since.
+async fn opened<T: Stream<Wire>>(policy: AsyncPolicy) -> (T, Client) {
+    let (mut stream, mut client) = accepted::<T>(policy, &server_context(|_| {})).await;
     assert_eq!(client.tickets(), 0);
     stream.transport().take_calls();
     (stream, client)
@@ -162,6 +171,40 @@ async fn with_an_alert<T: Stream<Wire>>(policy: AsyncPolicy) {
 #[test]
 fn an_alert_that_a_read_brings_is_sent_with_them() {
     on_each_stream!(with_an_alert, Wire);
+}
+
+async fn as_long_as_they_were<T: Stream<Wire>>(policy: AsyncPolicy) {
+    let (mut stream, mut client) = opened::<T>(policy).await;
+    let outgoing = stream.transport().outgoing.clone();
+    stream.flush().await.unwrap();
+    let len = outgoing.len();
+    assert_eq!(client.tickets(), 2);
+    // A record of that length, which is not sent at once.
+    outgoing.set_capacity(0);
+    stream.write_all(&vec![7; len - OVERHEAD]).await.unwrap();
+    outgoing.set_capacity(usize::MAX);
+    client.stream.write_all(b"x").await.unwrap();
+    stream.read_exact(&mut [0]).await.unwrap();
+    assert_eq!(outgoing.len(), len, "{policy:?}");
+}
+
+#[test]
+fn what_is_as_long_as_they_were_is_sent_after_a_read() {
+    on_each_stream!(as_long_as_they_were, Wire);
+}
+
+async fn many<T: Stream<Wire>>(policy: AsyncPolicy) {
+    let ctx = server_context(|ctx| ctx.set_num_tickets(1000).unwrap());
+    let (mut stream, mut client) = accepted::<T>(policy, &ctx).await;
+    assert_eq!(client.tickets(), 1000, "{policy:?}");
+    client.stream.shutdown().await.unwrap();
+    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+}
+
+/// Nor are they memory that is held for as long as the server has nothing to say.
+#[test]
+fn many_are_sent_at_once() {
+    on_each_stream!(many, Wire);
 }
 
 /// It may be handed over, and what it has is sent from there.

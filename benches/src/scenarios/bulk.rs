@@ -76,7 +76,7 @@ pub fn run(settings: &Settings) -> io::Result<Vec<Table>> {
                     .base(Stack::TokioOpenssl)
                     .at_least_times(Stack::Ours, least, Stack::TokioOpenssl);
                 table = match client_core {
-                    0 => table.limit(&both, &libssl),
+                    0 => table.limit(&cpu, &both, &libssl),
                     _ => table.limit_on_two(&cpu, &both, &libssl),
                 };
                 table.plot = plot;

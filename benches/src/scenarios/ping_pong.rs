@@ -46,7 +46,7 @@ pub fn run(settings: &Settings) -> io::Result<Vec<Table>> {
             )
             .base(Stack::TokioOpenssl)
             .at_least_times(Stack::Ours, 1.15, Stack::TokioOpenssl)
-            .limit(&both, &libssl)
+            .limit(&cpu, &both, &libssl)
             .plot(plot),
         );
         tables.push(

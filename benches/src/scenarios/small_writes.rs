@@ -22,7 +22,7 @@ pub fn run(settings: &Settings) -> io::Result<Vec<Table>> {
         .base(Stack::TokioOpenssl)
         .at_least_times(Stack::Ours, 1.2, Stack::TokioOpenssl)
         .at_least_times(Stack::OursCoalescing, 2.3, Stack::TokioOpenssl)
-        .limit(&both, &libssl(settings, load.size))
+        .limit(&cpu, &both, &libssl(settings, load.size))
         .plot("small-writes");
     let cpu = Table::new(format!("{title}: the server's CPU time"), "us a MiB", cpu)
         .base(Stack::TokioOpenssl);
