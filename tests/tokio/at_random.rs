@@ -9,10 +9,15 @@ use openssl_async_jobs::tokio::{LocalSslStream, SslStream};
 use openssl_async_jobs::AsyncPolicy;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::each::{opened_now, Peer, Stream};
+use super::each::{now, opened_with_tickets, Peer, Stream};
 use super::polled::poll_now;
-use super::wire::{Act, Call, Wire};
+use super::wire::{wires, Act, Call, Wire};
 use crate::common::script::Numbers;
+
+/// Of every other server, which has them unsent when its handshake is done.
+pub fn tickets(seed: u64) -> usize {
+    2 * (seed % 2) as usize
+}
 
 pub fn seeds() -> u64 {
     let seeds = std::env::var("SEEDS").ok();
@@ -99,7 +104,9 @@ struct Talk<T> {
 impl<T: Settings> Talk<T> {
     fn new(policy: AsyncPolicy, seed: u64, fails: bool) -> Talk<T> {
         let mut numbers = Numbers::new(seed);
-        let (mut stream, peer) = opened_now::<T>(policy);
+        let (here, there) = wires();
+        let opened = opened_with_tickets::<T, _>(policy, tickets(seed), here, there);
+        let (mut stream, peer) = now(opened);
         match fails {
             true => stream.transport().set_script(failing_mood(seed ^ 3)),
             false => stream.transport().set_script(mood(seed ^ 3, true)),

@@ -9,8 +9,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::yield_now;
 
-use super::at_random::{mood, seeds, size, Settings};
-use super::each::{opened_over, Peer};
+use super::at_random::{mood, seeds, size, tickets, Settings};
+use super::each::{opened_with_tickets, Peer};
 use super::ends::{in_time, on_many_threads, on_one_thread};
 use super::wire::{wires, Wire};
 use crate::common::script::Numbers;
@@ -102,7 +102,8 @@ async fn over_a_wire<T: Settings>(policy: AsyncPolicy, seed: u64) {
     let here = here.with(mood(seed * 2, true));
     let there = there.with(mood(seed * 2 + 1, false));
     let (way_out, way_back) = (here.outgoing.clone(), there.outgoing.clone());
-    let (mut stream, peer): (T, Peer) = opened_over(policy, here, there).await;
+    let (mut stream, peer): (T, Peer) =
+        opened_with_tickets(policy, tickets(seed), here, there).await;
     way_back.set_capacity(1 + n.below(100_000));
     let coalesces = n.below(4) == 0;
     stream.coalesce(coalesces);
@@ -154,7 +155,8 @@ async fn over_tcp(seed: u64) {
     let (there, here) = tokio::join!(socket.connect(address), listener.accept());
     let (there, (here, _)) = (there.unwrap(), here.unwrap());
     type Streams = (SslStream<TcpStream>, tokio_openssl::SslStream<TcpStream>);
-    let (stream, peer): Streams = opened_over(AsyncPolicy::Never, here, there).await;
+    let (stream, peer): Streams =
+        opened_with_tickets(AsyncPolicy::Never, tickets(seed), here, there).await;
     let speeches = Speeches::new(&mut n, 1_000_000);
     match n.below(2) {
         0 => speeches.question_and_answer(stream, peer, false).await,

@@ -1,5 +1,6 @@
 //! The streams of this crate and tokio-openssl's behind one trait, and tests that run on each.
 
+use std::future::Future;
 use std::io::ErrorKind;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -138,21 +139,31 @@ pub(crate) use on_each_stream;
 /// A stream and a peer, which is tokio-openssl's.
 pub type Peer = tokio_openssl::SslStream<super::wire::Wire>;
 
-/// Both handshakes; the stream is the server.
+/// Both handshakes; the stream is the server, and sends no tickets: the peer need not read yet.
 pub async fn opened<T: Stream<super::wire::Wire>>(policy: AsyncPolicy) -> (T, Peer) {
     let (here, there) = super::wire::wires();
     opened_over(policy, here, there).await
 }
 
+/// Likewise.
 pub async fn opened_over<T: Stream<S>, S: AsyncRead + AsyncWrite + Unpin>(
     policy: AsyncPolicy,
     here: S,
     there: S,
 ) -> (T, tokio_openssl::SslStream<S>) {
+    opened_with_tickets(policy, 0, here, there).await
+}
+
+/// Likewise, with so many tickets where TLS 1.3 is spoken.
+pub async fn opened_with_tickets<T: Stream<S>, S: AsyncRead + AsyncWrite + Unpin>(
+    policy: AsyncPolicy,
+    _tickets: usize,
+    here: S,
+    there: S,
+) -> (T, tokio_openssl::SslStream<S>) {
     let ctx = super::ends::server_context(|_ctx| {
-        // The peer need not read yet.
         #[cfg(ossl111)]
-        _ctx.set_num_tickets(0).unwrap();
+        _ctx.set_num_tickets(_tickets).unwrap();
     });
     let mut stream = T::over(super::ends::server(&ctx), here, policy);
     let mut peer: tokio_openssl::SslStream<S> = Stream::over(super::ends::client(), there, policy);
@@ -164,11 +175,13 @@ pub async fn opened_over<T: Stream<S>, S: AsyncRead + AsyncWrite + Unpin>(
 
 /// As `opened`, outside a runtime.
 pub fn opened_now<T: Stream<super::wire::Wire>>(policy: AsyncPolicy) -> (T, Peer) {
-    openssl_async_jobs::block_on(
-        Box::pin(opened::<T>(policy)),
-        crate::common::thread::PATIENCE,
-    )
-    .unwrap_or_else(|_| panic!("stuck"))
+    now(opened::<T>(policy))
+}
+
+/// Runs it outside a runtime.
+pub fn now<T>(future: impl Future<Output = T>) -> T {
+    openssl_async_jobs::block_on(Box::pin(future), crate::common::thread::PATIENCE)
+        .unwrap_or_else(|_| panic!("stuck"))
 }
 
 /// What an operation answered, in the same words for all streams.
