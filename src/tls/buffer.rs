@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 
+use crate::tls::copy::copy;
+
 /// A record of 16 KiB and what ciphers add to it, in bytes.
 pub(crate) const RECORD: usize = 16 * 1024 + 256;
 /// What a buffer has at first, in bytes: several records, for one call of the transport.
@@ -93,7 +95,7 @@ impl<const PLAIN: bool> Buffer<PLAIN> {
     }
 
     pub(crate) fn extend(&mut self, bytes: &[u8]) {
-        self.room(bytes.len())[..bytes.len()].copy_from_slice(bytes);
+        copy(&mut self.room(bytes.len())[..bytes.len()], bytes);
         self.add(bytes.len());
     }
 

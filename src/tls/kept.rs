@@ -4,6 +4,8 @@ use std::mem::MaybeUninit;
 
 use openssl::ssl::{self, ShutdownResult};
 
+use crate::tls::copy::copy;
+
 /// Nothing of it is lost: it is given to the next caller of its kind.
 #[derive(Default)]
 pub(crate) struct Kept {
@@ -52,7 +54,7 @@ impl Kept {
         // SAFETY: the same bytes, which may only be read.
         let plaintext: &[MaybeUninit<u8>] =
             unsafe { std::slice::from_raw_parts(plaintext.as_ptr().cast(), len) };
-        to[..len].copy_from_slice(plaintext);
+        copy(&mut to[..len], plaintext);
         self.taken += len;
         if self.taken == self.plaintext.len() {
             (self.plaintext, self.taken) = (Vec::new(), 0);

@@ -2,6 +2,7 @@
 
 mod buffer;
 mod connection;
+mod copy;
 mod drive;
 #[cfg(ossl111)]
 mod early_data;

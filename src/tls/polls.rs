@@ -5,6 +5,7 @@ use std::task::Context;
 
 use openssl::ssl::{self, ShutdownResult};
 
+use crate::tls::copy::AT_ONCE;
 use crate::tls::drive::Kind;
 use crate::tls::operation::{Operation, Plaintext};
 use crate::tls::progress::done;
@@ -83,12 +84,14 @@ impl Connection {
         if self.starved == Some(Kind::Read) {
             return Ok(self.wants());
         }
-        let mut len = 0;
+        let (mut len, mut most) = (0, usize::MAX);
         // What is there already costs no call of the transport.
-        while len < to.len()
-            && (len == 0 || (self.session.wire.incoming_len() > 0 && !self.is_flooded()))
-        {
-            match self.inline(|stream| stream.ssl_read_uninit(&mut to[len..])) {
+        while len < to.len() && (len == 0 || (self.reads_on(most) && !self.is_flooded())) {
+            if self.session.wire.is_slow_to(to[len..].as_ptr() as usize) {
+                most = AT_ONCE;
+            }
+            let end = to.len().min(len.saturating_add(most));
+            match self.inline(|stream| stream.ssl_read_uninit(&mut to[len..end])) {
                 Ok(Progress::Done(read)) => len += read,
                 Ok(wants) if len == 0 => {
                     self.starved = Some(Kind::Read);
@@ -107,6 +110,14 @@ impl Connection {
             self.starved = Some(Kind::Read);
         }
         Ok(Progress::Done(len))
+    }
+
+    /// Whether a read may bring more without another byte of the transport, after one that has asked for
+    /// so much at most.
+    #[inline]
+    fn reads_on(&self, most: usize) -> bool {
+        self.session.wire.incoming_len() > 0
+            || (most == AT_ONCE && self.session.ssl().pending() > 0)
     }
 
     /// Reads plaintext and leaves it for the next read (`SSL_peek`).

@@ -9,6 +9,10 @@ use std::rc::Rc;
 use crate::job::Errors;
 use crate::panics::Payload;
 use crate::tls::buffer::Buffer;
+use crate::tls::copy::{copy, is_slow};
+
+/// What libssl reads of a record first, in bytes: it has no room for more.
+const HEADER: usize = 5;
 
 /// Ciphertext of both directions. libssl has it only while it moves bytes, and no job pauses there.
 #[derive(Default)]
@@ -17,6 +21,8 @@ pub(crate) struct Wire {
     outgoing: RefCell<Buffer>,
     /// How many bytes libssl has read in all.
     taken: Cell<u64>,
+    /// Where libssl has the body of the record whose header it has read last: an address.
+    body: Cell<usize>,
     /// libssl wants it to be flushed: it is the end of a flight.
     flush: Cell<bool>,
     /// Who is asked first to take what libssl writes, in [`through`](Self::through).
@@ -134,6 +140,13 @@ impl Wire {
         self.taken.get() == 0 && incoming.buffer.is_empty() && !incoming.end
     }
 
+    /// Whether libssl's copy of a record's plaintext to this address is to be in pieces, if the record is
+    /// where the last one was.
+    #[inline]
+    pub(super) fn is_slow_to(&self, address: usize) -> bool {
+        is_slow(address, self.body.get())
+    }
+
     pub(crate) fn taken(&self) -> u64 {
         self.taken.get()
     }
@@ -168,8 +181,11 @@ impl Read for WireEnd {
             0 if to.is_empty() || incoming.end => Ok(0),
             0 => Err(ErrorKind::WouldBlock.into()),
             _ => {
-                to[..len].copy_from_slice(&incoming.buffer.bytes()[..len]);
+                copy(&mut to[..len], &incoming.buffer.bytes()[..len]);
                 incoming.buffer.consume(len);
+                if to.len() == HEADER {
+                    self.0.body.set(to.as_ptr() as usize + HEADER);
+                }
                 self.0.taken.set(self.0.taken.get() + len as u64);
                 Ok(len)
             }

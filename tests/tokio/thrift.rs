@@ -65,3 +65,28 @@ fn a_message_and_its_answer_are_one_read_and_one_write_of_the_transport() {
     }
     answers_in_few_calls::<SslStream<Wire>>(AsyncPolicy::Never);
 }
+
+fn reads_whole_records<T: Stream<Wire> + 'static>() {
+    const RECORD: usize = 16 * 1024;
+    let (mut stream, mut peer) = opened_now::<T>(AsyncPolicy::Handshake);
+    let (_, waker) = Woken::new();
+    let message: Vec<u8> = (0..2 * RECORD).map(|n| (n / 251 + n) as u8).collect();
+    let mut memory = vec![0; 4096 + 2 * RECORD];
+    for offset in (0..4096).step_by(8) {
+        for record in message.chunks(RECORD) {
+            let sent = poll_with(&waker, |cx| Pin::new(&mut peer).poll_write(cx, record));
+            assert_eq!(sent.unwrap().unwrap(), RECORD);
+        }
+        let mut buf = ReadBuf::new(&mut memory[offset..][..2 * RECORD]);
+        let read = poll_with(&waker, |cx| Pin::new(&mut stream).poll_read(cx, &mut buf));
+        read.unwrap().unwrap();
+        assert!(buf.filled() == message, "{offset}: {}", buf.filled().len());
+    }
+}
+
+/// Where libssl would copy them slowly, it is asked for pieces of them.
+#[test]
+fn a_read_brings_whole_records_wherever_its_buffer_is() {
+    reads_whole_records::<LocalSslStream<Wire>>();
+    reads_whole_records::<SslStream<Wire>>();
+}
