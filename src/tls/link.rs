@@ -3,8 +3,6 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::mem::MaybeUninit;
-use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
-use std::ptr;
 use std::task::Context;
 
 use openssl::ssl::{self, ErrorCode, ShutdownResult, Ssl, SslRef};
@@ -45,10 +43,6 @@ pub(crate) trait Transport: Read + Write {
     fn never_blocks(&self) -> bool;
 }
 
-/// So much may stay unsent when a handshake is done, in bytes: some tickets, but those that have a large
-/// certificate of the client's in them.
-const DEFERRED_LIMIT: usize = 4 * 1024;
-
 /// A connection, and what is known of the transport it goes over.
 pub(crate) struct Link {
     pub(crate) connection: Connection,
@@ -65,9 +59,9 @@ pub(crate) struct Link {
     /// Whether what was sent is to be flushed.
     pub(crate) flushes: bool,
     /// How many unsent bytes, of all there are, nobody waits for.
-    deferred: usize,
+    pub(super) deferred: usize,
     /// Whether there was early data to send, which its peer waits for.
-    has_written_early: bool,
+    pub(super) has_written_early: bool,
     /// Whether small writes wait for others, to be records together.
     pub(super) coalesces: bool,
     /// Plaintext of theirs.
@@ -122,8 +116,7 @@ impl Link {
             connection.poll_handshake(cx)
         })?;
         if is_first && !transport.blocks() && self.has_only_tickets() {
-            // They go with what is sent next, be it because a read waits.
-            self.deferred = self.connection.keep_unsent();
+            self.defer();
             return Ok(());
         }
         match self.send(transport) {
@@ -131,14 +124,6 @@ impl Link {
             Err(e) if self.connection.is_server() && is_gone(&e) => Ok(()),
             sent => Ok(sent?),
         }
-    }
-
-    /// Whether all that is unsent, after the first handshake, is session tickets, and they are few.
-    fn has_only_tickets(&self) -> bool {
-        (1..=DEFERRED_LIMIT).contains(&self.connection.unsent())
-            && !self.flushes
-            && !self.has_written_early
-            && self.connection.ends_with_tickets()
     }
 
     pub(crate) fn read(
@@ -331,17 +316,6 @@ impl Link {
         }
     }
 
-    /// When there is nothing to send that the peer waits for.
-    fn receive_before_sending(&mut self, transport: &mut impl Transport) -> Result<(), Error> {
-        match self.receive(transport) {
-            Err(waits) if waits.is_would_block() => match self.send(transport) {
-                Err(e) if e.kind() != ErrorKind::WouldBlock => Err(e.into()),
-                _ => Err(waits),
-            },
-            received => received,
-        }
-    }
-
     fn wants_read(&mut self) -> &mut bool {
         match self.last {
             Direction::Write => &mut self.writer_wants_read,
@@ -350,7 +324,7 @@ impl Link {
     }
 
     /// Receives something, or the end.
-    fn receive(&mut self, transport: &mut impl Transport) -> Result<(), Error> {
+    pub(super) fn receive(&mut self, transport: &mut impl Transport) -> Result<(), Error> {
         loop {
             match self.connection.receive_from(transport) {
                 Ok(_) => {
@@ -365,64 +339,6 @@ impl Link {
                     return Err(e.into());
                 }
             }
-        }
-    }
-
-    /// Whether the peer waits for nothing that there is.
-    #[inline]
-    pub(super) fn owes_nothing(&self) -> bool {
-        match self.deferred {
-            0 => self.connection.has_nothing_to_send() && !self.flushes,
-            deferred => self.connection.unsent() == deferred,
-        }
-    }
-
-    /// Whether something waits for the transport to be writable.
-    pub(super) fn waits_to_send(&self) -> bool {
-        self.connection.unsent() > self.deferred || self.flushes
-    }
-
-    /// Sends all there is, and flushes it where libssl would.
-    #[inline]
-    pub(crate) fn send(&mut self, transport: &mut impl Transport) -> io::Result<()> {
-        match self.connection.has_nothing_to_send() && !self.flushes {
-            true => Ok(()),
-            false => self.send_all(transport),
-        }
-    }
-
-    fn send_all(&mut self, transport: &mut impl Transport) -> io::Result<()> {
-        self.deferred = 0;
-        if let (Some(kind), true) = (self.broken, self.connection.unsent() > 0) {
-            self.connection.discard_unsent();
-            return Err(kind.into());
-        }
-        while self.connection.unsent() > 0 {
-            match self.connection.send_to(transport) {
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                sent => sent.map(|_| ())?,
-            }
-        }
-        self.flushes |= self.connection.take_flush();
-        if self.flushes {
-            flush(transport)?;
-            self.flushes = false;
-        }
-        Ok(())
-    }
-
-    /// The peer may wait for what reading has brought to send, and the caller goes on elsewhere. If
-    /// sending fails, the next operation says so; if it panics, the next read has the plaintext.
-    #[inline]
-    fn send_after_reading(&mut self, transport: &mut impl Transport, read: &[MaybeUninit<u8>]) {
-        if self.owes_nothing() {
-            return;
-        }
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.send(transport))) {
-            // SAFETY: so many bytes were filled by the read.
-            let read = unsafe { &*(ptr::from_ref(read) as *const [u8]) };
-            self.connection.kept.put_back(read);
-            resume_unwind(payload);
         }
     }
 
@@ -445,15 +361,6 @@ impl Link {
                 waits
             }
             _ => waits,
-        }
-    }
-}
-
-pub(super) fn flush(transport: &mut impl Transport) -> io::Result<()> {
-    loop {
-        match transport.flush() {
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            flushed => return flushed,
         }
     }
 }

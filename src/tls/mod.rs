@@ -14,6 +14,7 @@ mod operation;
 mod policy;
 mod polls;
 mod progress;
+mod sending;
 mod session;
 mod stream;
 mod stream_access;

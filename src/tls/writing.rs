@@ -7,7 +7,8 @@ use openssl::ssl;
 use crate::error::Error;
 use crate::tls::buffer::Plain;
 use crate::tls::drive::{PLAINTEXT, WRITE_LIMIT};
-use crate::tls::link::{flush, Direction, Link, Transport};
+use crate::tls::link::{Direction, Link, Transport};
+use crate::tls::sending::flush;
 use crate::tls::wakers::Caller;
 use crate::tls::Connection;
 
