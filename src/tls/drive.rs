@@ -70,7 +70,8 @@ impl Connection {
         if self.kept.has_plaintext() {
             return Ok(Progress::Done(()));
         }
-        if self.is_flooded() {
+        // What is left of a record is read all the same: that brings nothing to send.
+        if self.is_flooded() && self.session.ssl().pending() == 0 {
             return Ok(Progress::HasCiphertext);
         }
         if !self.runs_jobs() {

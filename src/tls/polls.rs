@@ -86,7 +86,7 @@ impl Connection {
         }
         let (mut len, mut most) = (0, usize::MAX);
         // What is there already costs no call of the transport.
-        while len < to.len() && (len == 0 || (self.reads_on(most) && !self.is_flooded())) {
+        while len < to.len() && (len == 0 || self.reads_on(most)) {
             if self.session.wire.is_slow_to(to[len..].as_ptr() as usize) {
                 most = AT_ONCE;
             }
@@ -112,11 +112,11 @@ impl Connection {
         Ok(Progress::Done(len))
     }
 
-    /// Whether a read may bring more without another byte of the transport, after one that has asked for
-    /// so much at most.
+    /// Whether a read may bring more without another byte of the transport: another record, if not too
+    /// much is to be sent already, or the rest of this one, where so much was asked for at most.
     #[inline]
     fn reads_on(&self, most: usize) -> bool {
-        self.session.wire.incoming_len() > 0
+        (self.session.wire.incoming_len() > 0 && !self.is_flooded())
             || (most == AT_ONCE && self.session.ssl().pending() > 0)
     }
 

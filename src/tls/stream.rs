@@ -208,7 +208,7 @@ impl<S: Read + Write> SslStream<S> {
     ///
     /// With TLS 1.3 the session tickets, which no client waits for, are sent by what is called next
     /// if the transport is not a blocking one: with what is written, with a flush or a shutdown, or
-    /// when a read waits.
+    /// when a read waits. A stream that is dropped before any of that sends none.
     ///
     /// # Errors
     ///

@@ -61,7 +61,8 @@ macro_rules! stream_methods {
             /// The handshake as a server (`SSL_accept`).
             ///
             /// With TLS 1.3 the session tickets, which no client waits for, go with what is written
-            /// first, with a flush or a shutdown, or when a read waits.
+            /// first, with a flush or a shutdown, or when a read waits. A stream that is dropped before
+            /// any of that sends none.
             ///
             /// # Errors
             ///

@@ -260,3 +260,51 @@ async fn writes_another<T: Stream<Wire>>(policy: AsyncPolicy) {
 fn a_write_that_was_pending_need_not_be_the_next() {
     on_each_stream!(writes_another, Wire);
 }
+
+#[cfg(ossl111)]
+async fn is_read_to_its_end<T: Stream<Wire>>(policy: AsyncPolicy) {
+    use foreign_types::ForeignTypeRef;
+    use tokio::io::AsyncWrite;
+    extern "C" {
+        fn SSL_key_update(
+            ssl: *mut openssl_sys::SSL,
+            kind: std::os::raw::c_int,
+        ) -> std::os::raw::c_int;
+    }
+    const REQUESTED: std::os::raw::c_int = 1;
+    const RECORD: usize = 16 * 1024;
+    let (mut stream, mut peer) = opened::<T>(policy).await;
+    stream.transport().outgoing.set_capacity(0);
+    // The answers to these are what is to be sent: more and more, until nothing is read any more.
+    for round in 0.. {
+        assert!(round < 1000, "there is a limit");
+        for _ in 0..300 {
+            // SAFETY: a live SSL that nobody uses at the moment.
+            unsafe { assert_eq!(SSL_key_update(peer.ssl().as_ptr(), REQUESTED), 1) };
+            let _ = poll_now(|cx| peer.poll_handshakes(cx));
+        }
+        let sent = poll_now(|cx| Pin::new(&mut peer).poll_write(cx, &[7; RECORD]));
+        assert_eq!(sent.unwrap().unwrap(), RECORD);
+        let mut memory = [0; 1024];
+        let mut got = 0;
+        loop {
+            let mut buf = ReadBuf::new(&mut memory);
+            match poll_now(|cx| Pin::new(&mut stream).poll_read(cx, &mut buf)) {
+                Some(read) => read.unwrap(),
+                None if got == 0 => return,
+                None => panic!("{got} bytes of a record that is there"),
+            }
+            got += buf.filled().len();
+            if got == RECORD {
+                break;
+            }
+        }
+    }
+}
+
+/// Read in pieces, it was decrypted as a whole.
+#[cfg(ossl111)]
+#[test]
+fn a_record_that_is_begun_is_read_to_its_end_whatever_is_to_be_sent() {
+    on_each_stream!(is_read_to_its_end, Wire);
+}
