@@ -250,6 +250,7 @@ unsafe fn take<F, T>(record: NonNull<Header>, output: *mut ()) {
 }
 
 unsafe fn free<F, T>(record: NonNull<Header>) {
-    // SAFETY: `allocate` leaked a box of this type, and its last user gives it back.
+    // SAFETY: `allocate` leaked a box that it had filled with this type, and its last user gives it
+    // back.
     drop(unsafe { Box::from_raw(record.cast::<Record<F, T>>().as_ptr()) });
 }

@@ -1,6 +1,7 @@
 //! TLS connections whose operations run as jobs.
 
 mod buffer;
+mod ciphertext;
 mod connection;
 mod copy;
 mod drive;
