@@ -15,6 +15,8 @@ pub mod executor;
 pub mod failing_malloc;
 pub mod handshake;
 pub mod job;
+#[cfg(ossl111)]
+pub mod key_update;
 #[cfg(target_os = "linux")]
 pub mod maps;
 pub mod memory;

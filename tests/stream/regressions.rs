@@ -40,16 +40,10 @@ fn over_sockets<T: Both<UnixStream>>(policy: AsyncPolicy) -> (T, ssl::SslStream<
 #[test]
 #[cfg(ossl111)]
 fn a_peer_that_asks_for_key_updates_and_does_not_read_is_answered_up_to_a_limit() {
-    use foreign_types::ForeignTypeRef;
+    use crate::common::key_update::update_keys;
     use std::cell::Cell;
-    use std::os::raw::c_int;
     use std::rc::Rc;
 
-    extern "C" {
-        fn SSL_key_update(ssl: *mut openssl_sys::SSL, kind: c_int) -> c_int;
-    }
-    /// `SSL_KEY_UPDATE_REQUESTED`.
-    const REQUESTED: c_int = 1;
     const REQUESTS: usize = 20_000;
     const LIMIT: usize = 256 * 1024;
 
@@ -65,8 +59,7 @@ fn a_peer_that_asks_for_key_updates_and_does_not_read_is_answered_up_to_a_limit(
         let before = duo.ours.get_ref().received;
         let mut asked = 0;
         for n in 0..REQUESTS {
-            // SAFETY: a live SSL, with nothing else to do.
-            unsafe { assert_eq!(SSL_key_update(duo.peer.ssl().as_ptr(), REQUESTED), 1) };
+            assert!(update_keys(duo.peer.ssl(), true));
             duo.peer.do_handshake().unwrap();
             duo.peer.get_mut().tamper(|bytes| assert!(bytes.is_empty()));
             if n % 100 == 0 {

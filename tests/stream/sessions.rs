@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex};
 
 use crate::common::both::{Both, Told};
 use crate::common::duo::{each_way, Duo, Way, VERSIONS};
+#[cfg(ossl111)]
+use crate::common::key_update::update_keys;
 use crate::common::memory::{client_context, server_context};
 use crate::common::script::{Act, Call};
 use openssl::ssl::{
@@ -30,7 +32,6 @@ mod c {
     }
     #[cfg(ossl111)]
     extern "C" {
-        pub(crate) fn SSL_key_update(ssl: *mut SSL, kind: c_int) -> c_int;
         pub(crate) fn SSL_get_key_update_type(ssl: *const SSL) -> c_int;
         pub(crate) fn SSL_get_early_data_status(ssl: *const SSL) -> c_int;
     }
@@ -180,24 +181,23 @@ fn tickets_are_sent_before_a_transport_is_read() {
 #[test]
 fn keys_are_updated_at_either_ends_wish() {
     use foreign_types::ForeignTypeRef;
+    /// What they wait for.
+    fn update_type(ssl: &SslRef) -> i32 {
+        // SAFETY: a live SSL, and libssl only looks.
+        unsafe { c::SSL_get_key_update_type(ssl.as_ptr()) }
+    }
     const NONE: i32 = -1;
     each_way(|way| {
         let mut duo = way.duo(&client_context(|_| ()), &server_context(|_| ()));
         duo.handshake();
-        for update_requested in [0, 1, 0, 1] {
-            let ours = duo.ours.ssl_mut().unwrap().as_ptr();
-            // SAFETY: a live SSL that nobody uses at the moment.
-            assert_eq!(unsafe { c::SSL_key_update(ours, update_requested) }, 1);
+        for requested in [false, true, false, true] {
+            assert!(update_keys(duo.ours.ssl_mut().unwrap(), requested));
             duo.talk(b"ours began");
-            // SAFETY: likewise.
-            assert_eq!(unsafe { c::SSL_get_key_update_type(ours) }, NONE);
+            assert_eq!(update_type(duo.ours.ssl()), NONE);
 
-            let peers = duo.peer.ssl().as_ptr();
-            // SAFETY: likewise.
-            assert_eq!(unsafe { c::SSL_key_update(peers, update_requested) }, 1);
+            assert!(update_keys(duo.peer.ssl(), requested));
             duo.talk(b"the peer began");
-            // SAFETY: likewise.
-            assert_eq!(unsafe { c::SSL_get_key_update_type(peers) }, NONE);
+            assert_eq!(update_type(duo.peer.ssl()), NONE);
         }
         duo.talk(&[7; 100_000]);
     });
@@ -207,15 +207,12 @@ fn keys_are_updated_at_either_ends_wish() {
 #[cfg(ossl111)]
 #[test]
 fn a_handshake_sends_the_key_update_that_was_asked_for() {
-    use foreign_types::ForeignTypeRef;
     each_way(|way| {
         let mut duo = way.duo(&client_context(|_| ()), &server_context(|_| ()));
         duo.handshake();
         duo.talk(b"ping");
-        let ours = duo.ours.ssl_mut().unwrap().as_ptr();
         let before = duo.peer.get_ref().received;
-        // SAFETY: a live SSL that nobody uses at the moment.
-        assert_eq!(unsafe { c::SSL_key_update(ours, 0) }, 1);
+        assert!(update_keys(duo.ours.ssl_mut().unwrap(), false));
         assert_eq!(duo.ours.handshake(), Told::Done(0));
         assert!(duo.peer.reads(&mut [0]).would_block());
         assert!(duo.peer.get_ref().received > before, "{way:?}");

@@ -208,14 +208,9 @@ impl<T: Settings> Talk<T> {
 
     #[cfg(ossl111)]
     fn peer_updates_its_keys(&mut self) {
-        use foreign_types::ForeignTypeRef;
-        use std::os::raw::c_int;
-        extern "C" {
-            fn SSL_key_update(ssl: *mut openssl_sys::SSL, kind: c_int) -> c_int;
-        }
-        let requested = self.numbers.below(2) as c_int;
-        // SAFETY: a live SSL that nobody uses at the moment. It says no where it waits for an answer.
-        unsafe { SSL_key_update(self.peer.ssl().as_ptr(), requested) };
+        let requested = self.numbers.below(2) == 1;
+        // It says no where it waits for an answer.
+        crate::common::key_update::update_keys(self.peer.ssl(), requested);
     }
 
     fn peer_reads(&mut self, most: usize) {

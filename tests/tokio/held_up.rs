@@ -366,18 +366,9 @@ fn a_write_after_a_fatal_error_is_refused_though_the_transport_is_full() {
 #[cfg(ossl111)]
 #[test]
 fn a_flush_that_is_held_up_holds_up_no_write() {
-    use foreign_types::ForeignTypeRef;
-    extern "C" {
-        fn SSL_key_update(
-            ssl: *mut openssl_sys::SSL,
-            kind: std::os::raw::c_int,
-        ) -> std::os::raw::c_int;
-    }
-    const REQUESTED: std::os::raw::c_int = 1;
+    use crate::common::key_update::update_keys;
     let (mut stream, mut peer) = opened_now::<LocalSslStream<Wire>>(AsyncPolicy::Handshake);
-    // SAFETY: a live SSL that nobody uses at the moment.
-    let updated = unsafe { SSL_key_update(peer.ssl().as_ptr(), REQUESTED) };
-    assert_eq!(updated, 1);
+    assert!(update_keys(peer.ssl(), true));
     let sent = poll_now(|cx| Pin::new(&mut peer).poll_write(cx, b"x"));
     sent.unwrap().unwrap();
     stream.transport().set_script(|call| match call {

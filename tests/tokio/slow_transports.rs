@@ -263,15 +263,8 @@ fn a_write_that_was_pending_need_not_be_the_next() {
 
 #[cfg(ossl111)]
 async fn is_read_to_its_end<T: Stream<Wire>>(policy: AsyncPolicy) {
-    use foreign_types::ForeignTypeRef;
+    use crate::common::key_update::update_keys;
     use tokio::io::AsyncWrite;
-    extern "C" {
-        fn SSL_key_update(
-            ssl: *mut openssl_sys::SSL,
-            kind: std::os::raw::c_int,
-        ) -> std::os::raw::c_int;
-    }
-    const REQUESTED: std::os::raw::c_int = 1;
     const RECORD: usize = 16 * 1024;
     let (mut stream, mut peer) = opened::<T>(policy).await;
     stream.transport().outgoing.set_capacity(0);
@@ -279,8 +272,7 @@ async fn is_read_to_its_end<T: Stream<Wire>>(policy: AsyncPolicy) {
     for round in 0.. {
         assert!(round < 1000, "there is a limit");
         for _ in 0..300 {
-            // SAFETY: a live SSL that nobody uses at the moment.
-            unsafe { assert_eq!(SSL_key_update(peer.ssl().as_ptr(), REQUESTED), 1) };
+            assert!(update_keys(peer.ssl(), true));
             let _ = poll_now(|cx| peer.poll_handshakes(cx));
         }
         let sent = poll_now(|cx| Pin::new(&mut peer).poll_write(cx, &[7; RECORD]));
