@@ -1,7 +1,6 @@
 //! TLS connections whose operations run as jobs.
 
 mod buffer;
-mod ciphertext;
 mod connection;
 mod copy;
 mod drive;
@@ -19,6 +18,7 @@ mod sending;
 mod session;
 mod stream;
 mod stream_access;
+mod transfer;
 mod transport;
 mod wakers;
 mod wire;

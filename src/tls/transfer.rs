@@ -1,4 +1,4 @@
-//! The ciphertext of a connection, on its way from a transport and to it.
+//! The transfer of a connection's ciphertext, from a transport and to it.
 
 use std::io::{self, Read, Write};
 
